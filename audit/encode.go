@@ -1,0 +1,177 @@
+package audit
+
+import (
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// encoder appends the members of one JSON object, in the order of the calls.
+// It has no state but the bytes: the body of a record is the members without
+// the braces around them.
+//
+// Text that came from outside is written so that every byte can be had back:
+//
+//   - control characters, quotes, and the characters < > & that HTML gives a
+//     meaning are JSON escapes \u00XX or \";
+//   - a byte that is not part of valid UTF-8, and a backslash, are the four
+//     characters \xHH. In JSON that reads "\\xff" and "\\x5c".
+//
+// So text never holds a bare backslash, and replacing each \xHH by its byte
+// gives the original.
+type encoder struct{ b []byte }
+
+const hexDigits = "0123456789abcdef"
+
+// key starts a member.
+func (e *encoder) key(name string) {
+	if n := len(e.b); n > 0 && e.b[n-1] != '{' {
+		e.b = append(e.b, ',')
+	}
+	e.b = append(e.b, '"')
+	e.b = append(e.b, name...)
+	e.b = append(e.b, '"', ':')
+}
+
+// text writes a member, unless it is empty.
+func (e *encoder) text(name, s string) {
+	if s != "" {
+		e.key(name)
+		e.quote(s)
+	}
+}
+
+func (e *encoder) number(name string, n int64) {
+	e.key(name)
+	e.b = strconv.AppendInt(e.b, n, 10)
+}
+
+func (e *encoder) boolean(name string, v bool) {
+	e.key(name)
+	e.b = strconv.AppendBool(e.b, v)
+}
+
+// flag writes a member only if it is true.
+func (e *encoder) flag(name string, v bool) {
+	if v {
+		e.boolean(name, v)
+	}
+}
+
+func (e *encoder) time(name string, t time.Time) {
+	e.key(name)
+	e.b = append(e.b, '"')
+	e.b = AppendTime(e.b, t)
+	e.b = append(e.b, '"')
+}
+
+// open starts an object as a member and returns where, for close.
+func (e *encoder) open(name string) int {
+	mark := len(e.b)
+	e.key(name)
+	e.b = append(e.b, '{')
+	return mark
+}
+
+// close ends an object. One without members is taken back.
+func (e *encoder) close(mark int) {
+	if e.b[len(e.b)-1] == '{' {
+		e.b = e.b[:mark]
+		return
+	}
+	e.b = append(e.b, '}')
+}
+
+func (e *encoder) list(name string, items []string) {
+	if len(items) == 0 {
+		return
+	}
+	e.key(name)
+	e.b = append(e.b, '[')
+	for i, s := range items {
+		if i > 0 {
+			e.b = append(e.b, ',')
+		}
+		e.quote(s)
+	}
+	e.b = append(e.b, ']')
+}
+
+func (e *encoder) quote(s string) {
+	e.b = append(e.b, '"')
+	e.escape(s)
+	e.b = append(e.b, '"')
+}
+
+// escape writes text between quotes.
+func (e *encoder) escape(s string) {
+	start := 0 // of the bytes that need no escape and are not yet written
+	for i := 0; i < len(s); {
+		c := s[i]
+		if plain[c] {
+			i++
+			continue
+		}
+		if c >= utf8.RuneSelf {
+			if _, size := utf8.DecodeRuneInString(s[i:]); size > 1 {
+				i += size
+				continue
+			}
+		}
+		e.b = append(e.b, s[start:i]...)
+		switch {
+		case c == '"':
+			e.b = append(e.b, '\\', '"')
+		case c >= utf8.RuneSelf || c == '\\':
+			e.b = append(e.b, '\\', '\\', 'x', hexDigits[c>>4], hexDigits[c&0xf])
+		default:
+			e.b = append(e.b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
+		}
+		i++
+		start = i
+	}
+	e.b = append(e.b, s[start:]...)
+}
+
+// plain holds the ASCII characters that stand for themselves.
+var plain = func() (t [256]bool) {
+	for c := 0x20; c < 0x7f; c++ {
+		t[c] = c != '"' && c != '\\' && c != '<' && c != '>' && c != '&'
+	}
+	return t
+}()
+
+// AppendTime appends a time as records hold it: RFC 3339 in UTC with nine
+// digits of a second, so that times sort as text.
+func AppendTime(dst []byte, t time.Time) []byte {
+	t = t.UTC()
+	year, month, day := t.Date()
+	hour, minute, sec := t.Clock()
+	dst = digits(dst, year, 4)
+	dst = append(dst, '-')
+	dst = digits(dst, int(month), 2)
+	dst = append(dst, '-')
+	dst = digits(dst, day, 2)
+	dst = append(dst, 'T')
+	dst = digits(dst, hour, 2)
+	dst = append(dst, ':')
+	dst = digits(dst, minute, 2)
+	dst = append(dst, ':')
+	dst = digits(dst, sec, 2)
+	dst = append(dst, '.')
+	dst = digits(dst, t.Nanosecond(), 9)
+	return append(dst, 'Z')
+}
+
+// digits appends n with leading zeros.
+func digits(dst []byte, n, width int) []byte {
+	start := len(dst)
+	for range width {
+		dst = append(dst, '0')
+	}
+	for i := len(dst) - 1; i >= start; i-- {
+		dst[i] = byte('0' + n%10)
+		n /= 10
+	}
+	return dst
+}

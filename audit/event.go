@@ -1,0 +1,117 @@
+package audit
+
+import (
+	"context"
+	"time"
+)
+
+// Event is the audit record of one request while the request is being
+// served. The record handler opens it, the handlers inside annotate it and
+// the record handler appends it to the log when the response is complete.
+//
+// An Event belongs to the goroutine that serves its request: its methods are
+// not safe for concurrent use. Every annotating method does nothing on a nil
+// Event, so that a handler works the same where no record is kept.
+type Event struct {
+	Start    time.Time     // when the request reached the record handler
+	Duration time.Duration // from Start until the handlers returned
+
+	ID    ID     // request id, UUIDv7
+	Trace string // W3C trace id taken over from the request: 32 hex digits, or empty
+
+	Server   string // Caddy's name of the server
+	Listener string // local address that accepted the request
+
+	ClientIP   string // client address, trusted proxies considered
+	ClientPort string // port of the peer; empty if the client is behind a proxy
+	Peer       string // address of the direct peer where it is not the client
+
+	TLS TLS
+
+	Proto  string // "HTTP/1.1", "HTTP/2.0", "HTTP/3.0"
+	Method string
+	Host   string
+	Path   string // escaped path, as received
+	Query  string // keys of the query string in order, values redacted
+	Agent  string // User-Agent
+
+	User       string // authenticated principal
+	AuthMethod string // how the principal was authenticated
+
+	Access Decision
+	Limit  Decision
+	Cache  string // cache status: hit, miss, …
+
+	Profile string   // header profile enforced on the response
+	Mended  []string // what was wrong with the upstream's headers, by rule
+
+	Upstream Upstream
+
+	Status int    // final status sent
+	Bytes  int64  // body bytes sent
+	End    End    // how the response ended
+	Error  string // error id that Caddy gave a handler's error
+}
+
+// TLS is what was negotiated on the connection of a request. The zero value
+// means plaintext.
+type TLS struct {
+	Version     string // "1.2", "1.3"
+	Cipher      string // IANA name
+	Group       string // key exchange group
+	ServerName  string // SNI
+	ALPN        string
+	ClientCert  string // SHA-256 of the verified client certificate, hex; empty if none was verified
+	Resumed     bool
+	ECHAccepted bool
+}
+
+// Decision is the outcome of one handler's decision on a request.
+type Decision struct {
+	Outcome string // allow, deny, limited, …; empty if nothing decided
+	Rule    string // rule or zone that decided
+	Reason  string
+}
+
+// Upstream is the server that a request was proxied to.
+type Upstream struct {
+	Address string
+	Status  int
+	Latency time.Duration
+}
+
+// End tells how a response ended.
+type End string
+
+// The ways in which a response ends.
+const (
+	EndComplete  End = "complete"           // all of it was handed to the connection
+	EndAborted   End = "client_aborted"     // the client went away
+	EndTruncated End = "upstream_truncated" // the upstream did not deliver all it announced
+	EndPanicked  End = "panic"              // a handler panicked
+	EndHijacked  End = "hijacked"           // the connection was taken over (WebSocket, CONNECT)
+)
+
+type eventKey struct{}
+
+// NewContext returns a context that carries e to the handlers inside.
+func NewContext(ctx context.Context, e *Event) context.Context {
+	return context.WithValue(ctx, eventKey{}, e)
+}
+
+// FromContext returns the open event of the request, or nil if no record is
+// kept for it.
+func FromContext(ctx context.Context) *Event {
+	e, _ := ctx.Value(eventKey{}).(*Event)
+	return e
+}
+
+// SetHeaders notes the header profile that was enforced on the response and
+// the names of the rules that had to mend it. Called again, for example when
+// an error route replaces the response, it overwrites the earlier note.
+func (e *Event) SetHeaders(profile string, mended []string) {
+	if e == nil {
+		return
+	}
+	e.Profile, e.Mended = profile, mended
+}

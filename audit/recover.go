@@ -1,0 +1,321 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
+	"github.com/caddy-soc2/caddy-soc2/audit/records"
+	"github.com/caddy-soc2/caddy-soc2/audit/segment"
+	"github.com/caddy-soc2/caddy-soc2/audit/tree"
+	"github.com/caddy-soc2/caddy-soc2/audit/wal"
+	"github.com/caddy-soc2/caddy-soc2/internal/durable"
+)
+
+// ErrDamaged means that a log on disk is not what its last signed checkpoint
+// says. It is not opened for writing: that would bury the evidence.
+var ErrDamaged = errors.New("the audit log is damaged")
+
+// Open opens a log for writing, and makes it if its directory has none. It
+// brings the log back after a crash: it cuts off a torn tail, which cannot
+// hold a record that anyone was told is durable, rebuilds the tree, and appends
+// a log.open record that says what it found.
+func Open(cfg Config) (*Log, error) {
+	cfg.setDefaults()
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening audit log %s: %w", cfg.Dir, err)
+	}
+	cfg.Dir = dir
+	if err := cfg.FS.MkdirAll(filepath.Join(dir, records.Folder), durable.DirMode); err != nil {
+		return nil, fmt.Errorf("opening audit log %s: %w", dir, err)
+	}
+	lock, err := durable.LockDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening audit log %s: %w", dir, err)
+	}
+	l := &Log{
+		cfg: cfg, dir: dirFS(dir), lock: lock,
+		pending: &batch{}, spare: &batch{},
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), committed: make(chan struct{}),
+	}
+	found, err := l.recover()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening audit log %s: %w", dir, err), lock.Unlock())
+	}
+	if err := l.begin(found); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening audit log %s: %w", dir, err), lock.Unlock())
+	}
+	return l, nil
+}
+
+// state is what recovery found on disk.
+type state struct {
+	clean    bool    // the log is new or its last record is log.close
+	torn     int64   // bytes cut off after the last whole record
+	unsigned int64   // records after the last checkpoint
+	raw      []int64 // segments that wait to be sealed
+	tiles    []fullTile
+}
+
+// fullTile is a tile that replayed records completed. It is written only after
+// the records were found true, so that opening a damaged log changes nothing.
+type fullTile struct {
+	level  int
+	index  int64
+	hashes []tree.Hash
+}
+
+// begin appends the log.open record, signs a checkpoint over it and starts the
+// goroutines. It does the first commit itself, so that a log which cannot be
+// written is an error of Open.
+func (l *Log) begin(found state) error {
+	l.sealer = startSealer(l)
+	e := encoder{}
+	e.header(l.cfg.Now(), KindOpen, l.cfg.Instance)
+	e.text("origin", l.cfg.Key.Origin())
+	e.text("key", l.cfg.Key.Public())
+	e.boolean("clean", found.clean)
+	if !found.clean {
+		e.number("unsigned_records", found.unsigned)
+		e.number("torn_bytes", found.torn)
+	}
+	if _, err := l.Enqueue(context.Background(), e.b); err != nil {
+		l.sealer.close()
+		return err
+	}
+	l.commit()
+	if l.Err() == nil {
+		l.publish()
+	}
+	if err := l.Err(); err != nil {
+		l.sealer.close()
+		l.seg.Abandon()
+		return err
+	}
+	go l.run()
+	for _, first := range found.raw {
+		l.sealer.add(first)
+	}
+	return nil
+}
+
+// recover reads the log's end and leaves l ready to append.
+func (l *Log) recover() (state, error) {
+	signed, err := l.lastCheckpoint()
+	if err != nil {
+		return state{}, err
+	}
+	list, err := l.dir.Segments()
+	if err != nil {
+		return state{}, err
+	}
+	if signed == nil {
+		return l.create(list)
+	}
+	return l.resume(*signed, list)
+}
+
+// lastCheckpoint reads the newest checkpoint, or returns nil if there is none.
+func (l *Log) lastCheckpoint() (*checkpoint.Head, error) {
+	b, err := l.cfg.FS.ReadFile(filepath.Join(l.cfg.Dir, checkpoint.File))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil //nolint:nilnil // nil is the answer
+	}
+	if err != nil {
+		return nil, err
+	}
+	v, err := l.cfg.Key.Verifier()
+	if err != nil {
+		return nil, err
+	}
+	h, err := checkpoint.Open(b, v)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w (the key in use is %s)", checkpoint.File, err, l.cfg.Key.Public())
+	}
+	return &h, nil
+}
+
+// create makes an empty log: an empty tree's checkpoint, then a segment.
+func (l *Log) create(list []records.Segment) (state, error) {
+	if len(list) > 0 {
+		return state{}, fmt.Errorf("%w: it has segments but its file %q is missing: put it back from a copy, or move the directory away to begin a new log", ErrDamaged, checkpoint.File)
+	}
+	l.tree = &tree.Tree{}
+	if err := l.sign(); err != nil {
+		return state{}, err
+	}
+	return state{clean: true}, l.openSegment(0, 0)
+}
+
+func (l *Log) openSegment(first, size int64) (err error) {
+	folder := filepath.Join(l.cfg.Dir, records.Folder)
+	l.began = l.cfg.Now()
+	if size < 0 {
+		l.seg, err = wal.Create(l.cfg.FS, folder, first)
+		return err
+	}
+	l.seg, err = wal.Open(l.cfg.FS, folder, first, size)
+	if errors.Is(err, fs.ErrNotExist) {
+		l.seg, err = wal.Create(l.cfg.FS, folder, first)
+	}
+	return err
+}
+
+// resume opens a log that has a checkpoint. It reads the segments that are not
+// sealed, which is normally the last one; before them every record is in a
+// full, synced tile or in the edge of one.
+func (l *Log) resume(signed checkpoint.Head, list []records.Segment) (found state, err error) {
+	if len(list) == 0 {
+		if signed.Size > 0 {
+			return found, fmt.Errorf("%w: it has no segments, but its last signed checkpoint says %d records: it was rolled back or its files were removed", ErrDamaged, signed.Size)
+		}
+		return l.create(nil)
+	}
+	open := list
+	for len(open) > 1 && open[0].Sealed {
+		open = open[1:]
+	}
+	if l.tree, err = l.treeAt(open[0].First, signed); err != nil {
+		return found, err
+	}
+	found.clean = open[0].First == 0
+	for i, s := range open {
+		last := i == len(open)-1
+		frames, err := l.dir.Frames(s)
+		if err != nil {
+			return found, fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		valid, err := l.replay(s, frames, signed, &found)
+		if errors.Is(err, ErrDamaged) {
+			return found, fmt.Errorf("%s: %w", s.Path(), err)
+		}
+		if err != nil && (!last || s.Sealed || l.tree.Size() < signed.Size) { // else it is a torn tail
+			return found, fmt.Errorf("%w: %s: %w", ErrDamaged, s.Path(), err)
+		}
+		if rest := frames[valid:]; segment.NotBlank(rest) >= 0 {
+			found.torn, found.clean = int64(len(bytes.TrimRight(rest, "\x00"))), false
+		}
+		if last && !s.Sealed {
+			err = l.continueAt(s.First, int64(valid), signed, &found)
+			return found, err
+		}
+		if !s.Sealed {
+			found.raw = append(found.raw, s.First)
+		}
+		if !last && l.tree.Size() != open[i+1].First {
+			return found, fmt.Errorf("%w: %s ends with record %d, but the next segment begins with %d", ErrDamaged, s.Path(), l.tree.Size()-1, open[i+1].First)
+		}
+	}
+	err = l.continueAt(l.tree.Size(), -1, signed, &found)
+	return found, err
+}
+
+// continueAt opens the segment to append to. It refuses a log that is shorter
+// than its checkpoint: records that were signed for are gone.
+func (l *Log) continueAt(first, size int64, signed checkpoint.Head, found *state) error {
+	found.unsigned = l.tree.Size() - signed.Size
+	if found.unsigned < 0 {
+		return fmt.Errorf("%w: it ends with record %d, but its last signed checkpoint says %d records: it was rolled back or cut short", ErrDamaged, l.tree.Size()-1, signed.Size)
+	}
+	l.next = l.tree.Size()
+	for _, t := range found.tiles {
+		l.ensureTile(t.level, t.index, t.hashes)
+	}
+	return l.openSegment(first, size)
+}
+
+// replay adds the records of a segment to the tree, compares the root where
+// the checkpoint was signed, and notes the tiles that they complete.
+func (l *Log) replay(s records.Segment, frames []byte, signed checkpoint.Head, found *state) (valid int, err error) {
+	compare := func() error {
+		if l.tree.Size() == signed.Size && l.tree.Root() != signed.Root {
+			return fmt.Errorf("%w: the records up to %d do not have the root that the checkpoint signs", ErrDamaged, signed.Size-1)
+		}
+		return nil
+	}
+	if err := compare(); err != nil {
+		return 0, err
+	}
+	valid, _, err = segment.Scan(frames, s.First, func(_ int64, record []byte) error {
+		l.tree.Append(tlog.RecordHash(record), func(level int, index int64, hashes []tree.Hash) {
+			found.tiles = append(found.tiles, fullTile{level, index, slices.Clone(hashes)})
+		})
+		found.clean = kindOf(record) == KindClose
+		return compare()
+	})
+	return valid, err
+}
+
+// ensureTile writes a tile unless the very same is there.
+func (l *Log) ensureTile(level int, index int64, hashes []tree.Hash) {
+	name := filepath.Join(l.cfg.Dir, filepath.FromSlash(tree.TilePath(level, index, tree.Width)))
+	if b, err := l.cfg.FS.ReadFile(name); err == nil && bytes.Equal(b, tree.Join(hashes)) {
+		return
+	}
+	l.putTile(level, index, hashes)
+}
+
+// treeAt rebuilds the tree as it was before record first: from the tiles, or
+// if those are missing or wrong from all the records.
+func (l *Log) treeAt(first int64, signed checkpoint.Head) (*tree.Tree, error) {
+	if first == 0 {
+		return &tree.Tree{}, nil
+	}
+	leaves, err := leafHashes(l.dir, first-first%tree.Width, first)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	t, err := tree.At(first, leaves, loadTile(l.dir.FS))
+	if err == nil && l.provesTo(t.Clone(), first, signed) {
+		return t, nil
+	}
+	l.cfg.Logger.Warn("the hash tiles of the audit log are incomplete; making them again from the records")
+	if t, err = l.treeFromRecords(first, nil); err != nil {
+		return nil, err
+	}
+	if !l.provesTo(t.Clone(), first, signed) {
+		return nil, fmt.Errorf("%w: the records up to %d do not have the root that the checkpoint signs", ErrDamaged, signed.Size-1)
+	}
+	return l.treeFromRecords(first, l.ensureTile)
+}
+
+// treeFromRecords hashes all records before record first.
+func (l *Log) treeFromRecords(first int64, full func(level int, index int64, hashes []tree.Hash)) (*tree.Tree, error) {
+	t := &tree.Tree{}
+	stop := errors.New("stop")
+	_, err := l.dir.Scan(0, func(seq int64, record []byte) error {
+		if seq == first {
+			return stop
+		}
+		t.Append(tlog.RecordHash(record), full)
+		return nil
+	})
+	if err != nil && !errors.Is(err, stop) {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return t, nil
+}
+
+// provesTo reports whether the tree before record first leads to the signed
+// root when the records after it are added.
+func (l *Log) provesTo(t *tree.Tree, first int64, signed checkpoint.Head) bool {
+	if signed.Size < first {
+		return false
+	}
+	leaves, err := leafHashes(l.dir, first, signed.Size)
+	if err != nil {
+		return false
+	}
+	for _, h := range leaves {
+		t.Append(h, nil)
+	}
+	return t.Root() == signed.Root
+}

@@ -1,0 +1,208 @@
+package audit
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/caddy-soc2/caddy-soc2/audit/records"
+	"github.com/caddy-soc2/caddy-soc2/audit/segment"
+	"github.com/caddy-soc2/caddy-soc2/audit/tree"
+	"github.com/caddy-soc2/caddy-soc2/internal/durable"
+)
+
+// sealer compresses segments that are no longer written, one after the other,
+// in a goroutine of its own.
+type sealer struct {
+	log   *Log
+	queue chan int64 // first records of segments
+	stop  chan struct{}
+	ended chan struct{}
+}
+
+// queueLength is more segments than can wait: each is an hour or 64 MiB.
+const queueLength = 1024
+
+func startSealer(l *Log) *sealer {
+	s := &sealer{l, make(chan int64, queueLength), make(chan struct{}), make(chan struct{})}
+	go s.run()
+	return s
+}
+
+// add hands a segment over. If the queue is full the segment stays as it is
+// until the log is opened again.
+func (s *sealer) add(first int64) {
+	select {
+	case s.queue <- first:
+	default:
+		s.log.cfg.Logger.Warn("too many segments wait to be sealed", "segment", first)
+	}
+}
+
+// close ends the sealer after the segment at hand.
+func (s *sealer) close() {
+	close(s.stop)
+	<-s.ended
+}
+
+func (s *sealer) run() {
+	defer close(s.ended)
+	for {
+		select {
+		case <-s.stop:
+			return
+		default:
+		}
+		select {
+		case <-s.stop:
+			return
+		case first := <-s.queue:
+			if err := s.log.seal(first); err != nil {
+				s.log.cfg.Logger.Error("sealing a segment of the audit log; it will be tried again at the next start", "segment", first, "error", err)
+			}
+		}
+	}
+}
+
+// seal replaces an open segment by its sealed form. The open file goes only
+// when the sealed one and the rollup record that vouches for it are durable, so
+// that a crash at any point leaves one of the two whole.
+func (l *Log) seal(first int64) error {
+	folder := filepath.Join(l.cfg.Dir, records.Folder)
+	frames, err := l.dir.Frames(records.Segment{First: first})
+	if err != nil {
+		return err
+	}
+	sealed, err := segment.Seal(frames, first)
+	if err != nil {
+		return err
+	}
+	if err := durable.WriteFile(l.cfg.FS, filepath.Join(folder, segment.Name(first, true)), sealed); err != nil {
+		return err
+	}
+	sum, err := l.summarize(frames, first)
+	if err != nil {
+		return err
+	}
+	if err := l.syncTiles(first, first+sum.records); err != nil {
+		return err
+	}
+	sum.sealedBytes, sum.hash = len(sealed), sha256.Sum256(sealed)
+	e := encoder{}
+	e.header(l.cfg.Now(), KindRollup, l.cfg.Instance)
+	sum.append(&e)
+	if _, err := l.Append(context.Background(), e.b); err != nil {
+		return err
+	}
+	if err := l.cfg.FS.Remove(filepath.Join(folder, segment.Name(first, false))); err != nil {
+		return fmt.Errorf("removing the open form of segment %d: %w", first, err)
+	}
+	return l.cfg.FS.SyncDir(folder)
+}
+
+// summary is what a rollup record says of a segment.
+type summary struct {
+	first, records int64
+	from, to       string // times of the first and last record
+	bytes          int
+	sealedBytes    int
+	hash           [sha256.Size]byte
+	kinds          map[Kind]int64
+}
+
+func (l *Log) summarize(frames []byte, first int64) (s summary, err error) {
+	s = summary{first: first, bytes: len(frames), kinds: map[Kind]int64{}}
+	_, next, err := segment.Scan(frames, first, func(seq int64, record []byte) error {
+		s.kinds[kindOf(record)]++
+		s.to = timeOf(record)
+		if seq == first {
+			s.from = s.to
+		}
+		return nil
+	})
+	s.records = next - first
+	return s, err
+}
+
+func (s *summary) append(e *encoder) {
+	mark := e.open("segment")
+	e.number("first", s.first)
+	e.number("records", s.records)
+	e.text("from", s.from)
+	e.text("to", s.to)
+	e.number("bytes", int64(s.bytes))
+	e.number("sealed_bytes", int64(s.sealedBytes))
+	e.text("sha256", hex.EncodeToString(s.hash[:]))
+	e.close(mark)
+	mark = e.open("kinds")
+	for _, k := range sortedKinds(s.kinds) {
+		e.number(string(k), s.kinds[k])
+	}
+	e.close(mark)
+}
+
+func sortedKinds(m map[Kind]int64) []Kind {
+	kinds := make([]Kind, 0, len(m))
+	for k := range m {
+		kinds = append(kinds, k)
+	}
+	slices.Sort(kinds)
+	return kinds
+}
+
+// syncTiles makes the tiles durable that records from first to next completed.
+// After that no start has to look at them again.
+func (l *Log) syncTiles(first, next int64) error {
+	for level := 0; next>>(8*(level+1)) > 0; level++ {
+		shift := 8 * (level + 1)
+		for i := first >> shift; i < next>>shift; i++ {
+			if err := l.syncTile(level, i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (l *Log) syncTile(level int, index int64) error {
+	name := filepath.Join(l.cfg.Dir, filepath.FromSlash(tree.TilePath(level, index, tree.Width)))
+	f, err := l.cfg.FS.OpenFile(name, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("a hash tile is missing: %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("syncing tile: %w", err)
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// leafHashes returns the leaf hashes of records from up to, not including, to.
+func leafHashes(dir records.Dir, from, to int64) ([]tree.Hash, error) {
+	var hashes []tree.Hash
+	errDone := errors.New("done")
+	if from == to {
+		return nil, nil
+	}
+	_, err := dir.Scan(from, func(seq int64, record []byte) error {
+		if seq >= to {
+			return errDone
+		}
+		hashes = append(hashes, tlog.RecordHash(record))
+		return nil
+	})
+	if err != nil && !errors.Is(err, errDone) {
+		return nil, err
+	}
+	if int64(len(hashes)) != to-from {
+		return nil, fmt.Errorf("records %d to %d: only %d are in the log", from, to-1, len(hashes))
+	}
+	return hashes, nil
+}

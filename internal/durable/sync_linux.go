@@ -1,0 +1,17 @@
+package durable
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// datasync flushes the data of f and the metadata needed to read it back.
+func datasync(f *os.File) error {
+	for {
+		err := unix.Fdatasync(int(f.Fd())) //nolint:gosec // a file descriptor fits an int
+		if err != unix.EINTR {             //nolint:errorlint // a bare errno
+			return err
+		}
+	}
+}
