@@ -1,0 +1,36 @@
+# syntax=docker/dockerfile:1
+# Builds with BuildKit and with buildah 1.28, so without COPY --link, heredocs
+# and RUN --network.
+ARG GO_VERSION=1.26
+FROM --platform=$BUILDPLATFORM golang:${GO_VERSION}-bookworm AS build
+ARG TARGETOS
+ARG TARGETARCH
+ENV CGO_ENABLED=0 GOCACHE=/go/cache
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN --mount=type=cache,target=/go/pkg/mod go mod download
+COPY . .
+RUN --mount=type=cache,target=/go/pkg/mod \
+    --mount=type=cache,target=/go/cache \
+    GOOS="$TARGETOS" GOARCH="$TARGETARCH" \
+    go build -trimpath -buildvcs=false -tags=nobadger,nomysql,nopgx \
+        -ldflags="-s -w -buildid=" -o /out/caddy ./cmd/caddy \
+ && install -d -m 0700 -o 65532 -g 65532 /out/data /out/config
+
+FROM gcr.io/distroless/static-debian12:nonroot
+LABEL org.opencontainers.image.title="caddy-soc2" \
+      org.opencontainers.image.source="https://github.com/caddy-soc2/caddy-soc2" \
+      org.opencontainers.image.licenses="Apache-2.0"
+# Certificates, the audit log and its key live in /data: mount a volume there.
+COPY --from=build --chown=65532:65532 /out/data /data
+COPY --from=build --chown=65532:65532 /out/config /config
+COPY --from=build --chmod=0555 /out/caddy /usr/bin/caddy
+COPY --chmod=0444 deploy/Caddyfile /etc/caddy/Caddyfile
+ENV XDG_CONFIG_HOME=/config XDG_DATA_HOME=/data
+# No file capability on the binary, which would keep it from starting under
+# --cap-drop ALL. Publish 80 as 8080 and 443 as 8443, tcp and udp.
+EXPOSE 8080 8443 8443/udp
+USER 65532:65532
+HEALTHCHECK --interval=30s --timeout=3s --start-period=5s --retries=3 CMD ["/usr/bin/caddy", "soc2", "healthcheck"]
+ENTRYPOINT ["/usr/bin/caddy"]
+CMD ["run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"]

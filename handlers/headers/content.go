@@ -1,0 +1,87 @@
+package headers
+
+import (
+	"net/http"
+	"strings"
+)
+
+// scope is a set of kinds of content.
+type scope uint8
+
+// The kinds of content.
+const (
+	document scope = 1 << iota // a browser may render it: HTML, SVG, XML, PDF, unknown
+	script                     // a browser may run it as a worker, under its own policy
+	other
+
+	anything = document | script | other
+)
+
+// content is what a response is, as far as rules depend on it.
+type content struct {
+	scope  scope
+	static bool // a type that static files have: style, script, font, image, …
+
+	// bare is a response whose header is not that of a representation: 101,
+	// or 304, which updates what the client stored (RFC 9111 section 4.3.4).
+	// What is missing was sent before, or is not wanted.
+	bare bool
+}
+
+// classify tells what is sent from its status and Content-Type.
+func classify(status int, types []string) content {
+	switch status {
+	case http.StatusSwitchingProtocols:
+		return content{bare: true}
+	case http.StatusNotModified:
+		return content{scope: document | script, bare: true}
+	}
+	if len(types) != 1 {
+		return content{scope: document} // net/http or the browser will guess
+	}
+	media, _, _ := strings.Cut(types[0], ";")
+	media = strings.ToLower(strings.TrimSpace(media))
+	kind, sub, ok := strings.Cut(media, "/")
+	if !ok {
+		return content{scope: document}
+	}
+	return content{scope: scopeOf(kind, sub, media), static: isStatic(kind, sub)}
+}
+
+func scopeOf(kind, sub, media string) scope {
+	if isScript(sub) {
+		return script
+	}
+	if sub == "xml" || strings.HasSuffix(sub, "+xml") { // XHTML, SVG, feeds with a style sheet
+		return document
+	}
+	switch media {
+	case "text/html", "application/pdf", "multipart/x-mixed-replace",
+		// These ask the browser to guess (MIME Sniffing section 7).
+		"unknown/unknown", "application/unknown", "*/*":
+		return document
+	}
+	return other
+}
+
+// isScript tells whether sub is a JavaScript subtype (RFC 9239), under text/
+// or application/.
+func isScript(sub string) bool {
+	switch sub {
+	case "javascript", "x-javascript", "ecmascript", "x-ecmascript":
+		return true
+	}
+	return false
+}
+
+func isStatic(kind, sub string) bool {
+	switch kind {
+	case "font", "image", "video", "audio":
+		return true
+	}
+	switch sub {
+	case "css", "wasm", "font-woff", "font-woff2", "x-font-ttf", "x-font-otf", "vnd.ms-fontobject":
+		return true
+	}
+	return isScript(sub)
+}

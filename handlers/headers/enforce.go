@@ -1,0 +1,277 @@
+package headers
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/internal/response"
+)
+
+// enforcement is what is known of one request and does the work for it. The
+// outermost instance of the handler makes it and keeps it among the request's
+// variables, where instances inside, and those of an error route, find it.
+type enforcement struct {
+	response.Writer
+
+	policy *policy
+	event  *audit.Event // the record to annotate; may be nil
+	mended []string     // rules that were broken, each once
+
+	secure     bool // the request came over TLS
+	authorized bool // the request carried credentials
+	active     bool // the handlers inside are running
+
+	// own backs the values put into the header map, so that each request has
+	// its own: Caddy's header handler edits values in place. A field always
+	// uses the same place, whatever the policy.
+	own [fieldCount]string
+}
+
+func newEnforcement(p *policy) *enforcement {
+	e := &enforcement{policy: p}
+	e.OnCommit, e.OnInform = e.commit, e.inform
+	return e
+}
+
+// serve runs next behind the enforcing writer. It is called once for the
+// primary chain and again for an error route, where w is another writer with
+// the same header map.
+func (e *enforcement) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	e.begin(w, r)
+	err := next.ServeHTTP(&e.Writer, r)
+	e.active = false
+
+	switch {
+	case e.Hijacked():
+	case e.Committed():
+		e.trailers()
+	case err != nil:
+		// Who writes the error is not known yet: an error route, perhaps one
+		// without us, or the server. All of them use this header map.
+		e.apply(errorStatus(err))
+	default:
+		e.Commit(http.StatusOK) // net/http will, once the handlers are done
+	}
+	return err
+}
+
+func (e *enforcement) begin(w http.ResponseWriter, r *http.Request) {
+	again := e.ResponseWriter != nil
+	e.ResponseWriter = w
+	if again {
+		e.retract()
+	}
+	e.event = audit.FromContext(r.Context())
+	e.secure = r.TLS != nil
+	// Asked now, because handlers inside may remove the field.
+	e.authorized = e.authorized || r.Header["Authorization"] != nil
+	e.active = true
+	e.prepare()
+}
+
+// adopt takes over the policy that a later instance asks for.
+func (e *enforcement) adopt(p *policy) {
+	if e.Committed() {
+		return
+	}
+	e.policy = p
+	if e.active {
+		e.prepare()
+	}
+}
+
+// retract takes back what an earlier pass set, because it depended on a
+// response that was not sent.
+func (e *enforcement) retract() {
+	h := e.Header()
+	for f := range fields {
+		if name := fields[f].name; e.isOwn(field(f), h[name]) {
+			delete(h, name)
+		}
+		e.own[f] = ""
+	}
+}
+
+// prepare sets what every response has, before anybody writes one. Handlers
+// inside see it, and nothing that goes past the writer lacks it.
+func (e *enforcement) prepare() {
+	h := e.Header()
+	delete(h, "Server") // Caddy's own
+	for i := range e.policy.rules[:e.policy.always] {
+		r := &e.policy.rules[i]
+		value := e.value(r)
+		if value == "" {
+			continue
+		}
+		if sent := h[fields[r.field].name]; len(sent) == 0 || e.isOwn(r.field, sent) {
+			e.set(h, r.field, value)
+		}
+	}
+}
+
+// commit is called before the final header leaves.
+func (e *enforcement) commit(status int) {
+	if e.Hijacked() {
+		return // the handler writes its own header, nothing here is sent
+	}
+	e.apply(status)
+}
+
+// inform is called before an informational header leaves. It sends what the
+// handlers want to, but no leak, and nothing of ours: that is for the final
+// header. The commit sets it again.
+func (e *enforcement) inform(int) {
+	h := e.Header()
+	e.stopLeaks(h)
+	for i := range e.policy.rules[:e.policy.always] {
+		r := &e.policy.rules[i]
+		name := fields[r.field].name
+		sent := h[name]
+		switch rest := without(e.value(r), sent); {
+		case len(rest) == 0:
+			delete(h, name)
+		case len(rest) < len(sent):
+			h[name] = rest
+		}
+	}
+}
+
+// apply makes the header map obey the policy and notes what was wrong.
+func (e *enforcement) apply(status int) {
+	h := e.Header()
+	e.stopLeaks(h)
+	c := classify(status, h["Content-Type"])
+	for i := range e.policy.rules {
+		e.enforce(h, &e.policy.rules[i], c)
+	}
+	e.secureCookies(h)
+	if !c.bare {
+		e.limitStorage(h, c)
+	}
+	e.note()
+}
+
+// enforce applies one rule.
+func (e *enforcement) enforce(h http.Header, r *rule, c content) {
+	value := e.value(r)
+	if value == "" || r.scope != anything && r.scope&c.scope == 0 {
+		return
+	}
+	if r.cors && len(h["Access-Control-Allow-Origin"]) > 0 {
+		return
+	}
+	f := &fields[r.field]
+	sent := h[f.name]
+	if len(sent) == 1 && sent[0] == value {
+		return
+	}
+	theirs := without(value, sent)
+	switch {
+	case len(theirs) == 0:
+		if r.always || !c.bare {
+			e.set(h, r.field, value)
+		}
+	case r.accept == nil || !all(theirs, r.accept):
+		e.set(h, r.field, value)
+		e.mend(f.rule)
+	case len(theirs) > 1 && !f.list:
+		h[f.name] = theirs[:1:1]
+		e.mend(f.rule)
+	case len(theirs) < len(sent):
+		h[f.name] = theirs
+	}
+}
+
+// limitStorage applies the cache rule to Cache-Control.
+func (e *enforcement) limitStorage(h http.Header, c content) {
+	f := &fields[cacheControl]
+	theirs := without(noStore, h[f.name])
+	explicit := len(theirs) > 0
+	switch e.policy.cache {
+	case noStoreAuthenticated:
+		if !e.authenticated(h) || hasDirective(theirs, "public") || c.static && explicit {
+			return
+		}
+	case noStoreDynamic:
+		if c.static && explicit {
+			return
+		}
+	}
+	if hasDirective(theirs, noStore) {
+		return
+	}
+	e.set(h, cacheControl, noStore)
+	if explicit {
+		e.mend(f.rule)
+	}
+}
+
+// authenticated tells whether the response is for somebody in particular.
+func (e *enforcement) authenticated(h http.Header) bool {
+	return e.authorized || len(h["Set-Cookie"]) > 0 || e.event != nil && e.event.User != ""
+}
+
+// value returns what r asks for on this connection, empty for nothing.
+func (e *enforcement) value(r *rule) string {
+	if e.secure {
+		return r.value
+	}
+	return r.plain
+}
+
+// set puts value into the header map as the only one. The slice is full, so
+// that an append copies it.
+func (e *enforcement) set(h http.Header, f field, value string) {
+	e.own[f] = value
+	h[fields[f].name] = e.own[f : f+1 : f+1]
+}
+
+// isOwn tells whether sent is what set put there, or the same.
+func (e *enforcement) isOwn(f field, sent []string) bool {
+	return len(sent) == 1 && sent[0] == e.own[f] && sent[0] != ""
+}
+
+// mend notes that the rule was broken.
+func (e *enforcement) mend(rule string) {
+	if !slices.Contains(e.mended, rule) {
+		e.mended = append(e.mended, rule)
+	}
+}
+
+// note annotates the audit record. After an error this happens once more for
+// what the error route sends; both are one response.
+func (e *enforcement) note() {
+	slices.Sort(e.mended) // leaks are found in the order of a map
+	e.event.SetHeaders(e.policy.profile, e.mended)
+}
+
+// without returns sent without ours in front: an upstream's values are added
+// to what prepare set.
+func without(ours string, sent []string) []string {
+	if len(sent) > 0 && sent[0] == ours {
+		return sent[1:]
+	}
+	return sent
+}
+
+func all(values []string, accept func(string) bool) bool {
+	for _, v := range values {
+		if !accept(v) {
+			return false
+		}
+	}
+	return true
+}
+
+// errorStatus returns the status that Caddy answers err with.
+func errorStatus(err error) int {
+	var he caddyhttp.HandlerError
+	if errors.As(err, &he) && he.StatusCode != 0 {
+		return he.StatusCode
+	}
+	return http.StatusInternalServerError
+}

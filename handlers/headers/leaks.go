@@ -1,0 +1,38 @@
+package headers
+
+import (
+	_ "embed"
+	"net/http"
+	"strings"
+)
+
+//go:embed leaks.txt
+var leaksFile string
+
+// leaks maps the canonical name of a field that is removed to the name of the
+// rule that a removal is reported under. An empty rule means that nothing
+// needs reporting.
+type leaks map[string]string
+
+// allLeaks holds every field of the list; unreadLeaks only those that no
+// script of the application reads.
+var allLeaks, unreadLeaks = parseLeaks(leaksFile)
+
+func parseLeaks(list string) (all, unread leaks) {
+	// Helmet sends "0" by default and browsers ignore the rest, so that this
+	// field is dropped but is no finding.
+	const quiet = "X-Xss-Protection"
+	all, unread = leaks{quiet: ""}, leaks{quiet: ""}
+	for line := range strings.Lines(list) {
+		words := strings.Fields(line)
+		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
+			continue
+		}
+		name, rule := http.CanonicalHeaderKey(words[0]), strings.ToLower(words[0])
+		all[name] = rule
+		if len(words) == 1 {
+			unread[name] = rule
+		}
+	}
+	return all, unread
+}

@@ -1,0 +1,186 @@
+package record
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-soc2/caddy-soc2/audit"
+)
+
+// describe fills in what is known when a request arrives.
+func describe(ev *audit.Event, r *http.Request) {
+	ctx := r.Context()
+	if srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && srv != nil {
+		ev.Server = srv.Name()
+	}
+	if addr, ok := ctx.Value(http.LocalAddrContextKey).(net.Addr); ok && addr != nil {
+		ev.Listener = addr.String()
+	}
+	peer, port, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		peer = r.RemoteAddr
+	}
+	ev.ClientIP, _ = caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
+	if ev.ClientIP == "" || ev.ClientIP == peer {
+		ev.ClientIP, ev.ClientPort = peer, port
+	} else {
+		ev.Peer = r.RemoteAddr
+	}
+	ev.Trace = traceID(r.Header.Get("Traceparent"))
+	ev.Proto, ev.Method, ev.Host = r.Proto, r.Method, r.Host
+	ev.Path, ev.Query = r.URL.EscapedPath(), r.URL.RawQuery
+	ev.Agent = r.Header.Get("User-Agent")
+	if r.TLS != nil {
+		describeTLS(&ev.TLS, r.TLS)
+	}
+}
+
+// traceID returns the trace id of a traceparent header (W3C Trace Context,
+// section 3.2), or nothing if the header is malformed.
+func traceID(parent string) string {
+	const version, trace, rest = 3, 32, len("-0123456789abcdef-01")
+	if len(parent) < version+trace+rest || parent[2] != '-' || parent[version+trace] != '-' {
+		return ""
+	}
+	id := parent[version : version+trace]
+	zero := true
+	for i := range len(id) {
+		switch c := id[i]; {
+		case c == '0':
+		case c >= '1' && c <= '9', c >= 'a' && c <= 'f':
+			zero = false
+		default:
+			return ""
+		}
+	}
+	if zero {
+		return ""
+	}
+	return id
+}
+
+func describeTLS(t *audit.TLS, s *tls.ConnectionState) {
+	t.Version = tlsVersion(s.Version)
+	t.Cipher = cipherNames[s.CipherSuite]
+	t.Group = s.CurveID.String()
+	t.ServerName, t.ALPN = s.ServerName, s.NegotiatedProtocol
+	t.Resumed, t.ECHAccepted = s.DidResume, s.ECHAccepted
+	if len(s.VerifiedChains) > 0 && len(s.PeerCertificates) > 0 {
+		sum := sha256.Sum256(s.PeerCertificates[0].Raw)
+		t.ClientCert = hex.EncodeToString(sum[:])
+	}
+}
+
+func tlsVersion(v uint16) string {
+	switch v {
+	case tls.VersionTLS13:
+		return "1.3"
+	case tls.VersionTLS12:
+		return "1.2"
+	default:
+		return "0x" + strconv.FormatUint(uint64(v), 16)
+	}
+}
+
+// cipherNames saves tls.CipherSuiteName building its lists for each request.
+var cipherNames = func() map[uint16]string {
+	m := map[uint16]string{}
+	for _, list := range [][]*tls.CipherSuite{tls.CipherSuites(), tls.InsecureCipherSuites()} {
+		for _, s := range list {
+			m[s.ID] = s.Name
+		}
+	}
+	return m
+}()
+
+// complete fills in what is known when the handlers have returned.
+func (x *exchange) complete(r *http.Request, err error, now time.Time) {
+	x.finish(r, now)
+	switch {
+	case x.writer.Committed():
+		x.Status = x.writer.Status()
+	case err != nil:
+		x.Status = errorStatus(err)
+	default:
+		x.Status = http.StatusOK // what net/http sends if nobody wrote anything
+	}
+	switch {
+	case x.writer.Hijacked():
+		x.End = audit.EndHijacked
+	case x.writer.err != nil, r.Context().Err() != nil:
+		x.End = audit.EndAborted
+	case x.short():
+		x.End = audit.EndTruncated
+	default:
+		x.End = audit.EndComplete
+	}
+}
+
+// panicked fills in what is known when a handler panicked. The reverse proxy
+// does so on purpose, with http.ErrAbortHandler, when it cannot send all of
+// the upstream's response.
+func (x *exchange) panicked(r *http.Request, now time.Time) {
+	x.finish(r, now)
+	x.Status = x.writer.Status()
+	if x.Status == 0 {
+		x.Status = http.StatusInternalServerError
+	}
+	switch {
+	case x.writer.err != nil, r.Context().Err() != nil:
+		x.End = audit.EndAborted
+	case x.Upstream.Status != 0:
+		x.End = audit.EndTruncated
+	default:
+		x.End = audit.EndPanicked
+	}
+}
+
+// short reports whether the body is shorter than its announced length.
+func (x *exchange) short() bool {
+	w := &x.writer
+	return w.Committed() && !w.bodiless && w.declared > w.bytes
+}
+
+// errorStatus is the status that Caddy sends for an error of a handler.
+func errorStatus(err error) int {
+	var he caddyhttp.HandlerError
+	if errors.As(err, &he) && he.StatusCode != 0 {
+		return he.StatusCode
+	}
+	return http.StatusInternalServerError
+}
+
+// finish fills in what does not depend on how the response ended.
+func (x *exchange) finish(r *http.Request, now time.Time) {
+	x.Duration = now.Sub(x.Start)
+	x.Bytes = x.writer.bytes
+	if err, ok := r.Context().Value(caddyhttp.ErrorCtxKey).(error); ok {
+		var he caddyhttp.HandlerError
+		if errors.As(err, &he) {
+			x.Error = he.ID
+		}
+	}
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return
+	}
+	x.User, _ = repl.GetString("http.auth.user.id")
+	if addr, ok := repl.GetString("http.reverse_proxy.upstream.hostport"); ok {
+		x.Upstream.Address = addr
+	}
+	if v, ok := repl.Get("http.reverse_proxy.status_code"); ok {
+		x.Upstream.Status, _ = v.(int)
+	}
+	if v, ok := repl.Get("http.reverse_proxy.upstream.latency"); ok {
+		x.Upstream.Latency, _ = v.(time.Duration)
+	}
+}

@@ -1,0 +1,177 @@
+// Package record is the handler that keeps one audit record for each request.
+package record
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-soc2/caddy-soc2/audit"
+)
+
+// Recorder keeps records. It is all that this handler asks of the soc2 app.
+type Recorder interface {
+	// Ready returns why no request may be served, or nil.
+	Ready() error
+	// Record appends the record of a request. When it returns nil the
+	// response may end.
+	Record(ev *audit.Event) error
+	// Withholds reports whether a response must not end before Record
+	// returned.
+	Withholds() bool
+}
+
+// Handler opens an audit record for the request, lets the handlers inside
+// annotate it, and appends it to the log when the response is complete. It
+// belongs outermost. The listener wrapper caddy.listeners.soc2 puts it there in
+// every route chain and error chain of a server; where it is also given by hand
+// inside such a chain, it joins the record that is already open.
+//
+// Unless the log's mode is async, the client does not get the end of a response
+// before the record is on disk: what net/http still buffers is held back by
+// the handler not returning, and of a body with a Content-Length the last byte
+// is held back.
+type Handler struct {
+	// Covered says that the server's error chain has this handler too, so
+	// that the record of a request whose handlers returned an error is
+	// completed there, with the status that the error chain sends. The listener
+	// wrapper sets it; by hand it is rarely right. Default: false.
+	Covered bool `json:"covered,omitempty"`
+
+	recorder Recorder
+	now      func() time.Time
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.soc2_audit",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision finds the log.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.now = time.Now
+	app, err := ctx.AppIfConfigured("soc2")
+	if errors.Is(err, caddy.ErrNotConfigured) {
+		return errors.New("soc2_audit needs the audit log: add a soc2 block to the global options, or \"soc2\" to the apps")
+	}
+	if err != nil {
+		return err
+	}
+	recorder, ok := app.(Recorder)
+	if !ok {
+		return fmt.Errorf("the app soc2 is a %T, which keeps no records", app)
+	}
+	h.recorder = recorder
+	return nil
+}
+
+// exchangeKey is where the open exchange lies in the request's variables,
+// which the route chain and the error chain share.
+const exchangeKey = "soc2.exchange"
+
+// exchange is a request with its open record.
+type exchange struct {
+	audit.Event
+	writer writer
+	active bool // a handler in the call stack will complete the record
+}
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	x, _ := caddyhttp.GetVar(r.Context(), exchangeKey).(*exchange)
+	if x != nil && x.active {
+		return next.ServeHTTP(w, r) // joins the record that is open
+	}
+	if x == nil {
+		if err := h.recorder.Ready(); err != nil {
+			return refuse(w)
+		}
+		x = h.open(w, r)
+	}
+	x.active = true
+	return h.serve(x, r.WithContext(audit.NewContext(r.Context(), &x.Event)), next)
+}
+
+// open begins the record of a request.
+func (h *Handler) open(w http.ResponseWriter, r *http.Request) *exchange {
+	x := &exchange{}
+	x.Start = h.now()
+	x.ID = audit.NewID(x.Start)
+	describe(&x.Event, r)
+	id := x.ID.String()
+	x.writer.init(w, r, id, h.recorder.Withholds())
+	r.Header.Set(requestIDHeader, id) // to the upstream
+	caddyhttp.SetVar(r.Context(), exchangeKey, x)
+	return x
+}
+
+// serve runs the handlers inside and completes the record, unless an error
+// chain will.
+func (h *Handler) serve(x *exchange, r *http.Request, next caddyhttp.Handler) (err error) {
+	returned := false
+	defer func() {
+		x.active = false
+		if !returned { // a panic passes through, which net/http turns into a broken connection
+			x.panicked(r, h.now())
+			_ = h.recorder.Record(&x.Event)
+		}
+	}()
+	err = next.ServeHTTP(&x.writer, r)
+	returned = true
+	if err != nil && h.Covered && !inErrorChain(r) {
+		return err
+	}
+	x.complete(r, err, h.now())
+	if rerr := h.recorder.Record(&x.Event); rerr != nil {
+		return h.withdraw(x)
+	}
+	x.writer.release()
+	return err
+}
+
+// withdraw keeps the client from taking a response without a record for
+// complete. What has left cannot be taken back; the connection is broken
+// instead, so that the end is missing.
+func (h *Handler) withdraw(x *exchange) error {
+	switch {
+	case !h.recorder.Withholds() || x.writer.Hijacked():
+		return nil
+	case !x.writer.Committed():
+		return refuse(x.writer.ResponseWriter)
+	}
+	panic(http.ErrAbortHandler)
+}
+
+func inErrorChain(r *http.Request) bool {
+	_, ok := r.Context().Value(caddyhttp.ErrorCtxKey).(error)
+	return ok
+}
+
+// refusal is the body of a response that says that there is no service without
+// a log (RFC 9457).
+const refusal = `{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The audit log cannot take records, and this server does not serve without one."}` + "\n"
+
+// refuse answers 503 itself, so that no error route can make a success of it,
+// too. Why is in the server's log, once and not once a request.
+func refuse(w http.ResponseWriter) error {
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Retry-After", "10")
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, err := w.Write([]byte(refusal))
+	return err
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

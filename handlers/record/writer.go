@@ -1,0 +1,152 @@
+package record
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/caddy-soc2/caddy-soc2/internal/response"
+)
+
+// requestIDHeader carries the record's id to the client and to the upstream.
+const requestIDHeader = "X-Request-Id"
+
+// writer counts a response and holds back its last byte.
+//
+// A response with a Content-Length ends, for the client, with its last byte,
+// and a large one has left before the handlers return. So the last byte is kept
+// until release. A chunked response of HTTP/1.1, and any of HTTP/2 and HTTP/3
+// without a length, ends with what the server sends after the handlers have
+// returned, and one without a body ends with its header, which is buffered
+// unless a handler flushes it.
+type writer struct {
+	response.Writer
+
+	id        []string // value of the request id header
+	withholds bool
+	bodiless  bool // the method or status allows no body
+
+	declared int64 // Content-Length, or -1
+	bytes    int64 // of the body, as the handlers wrote it
+	held     [1]byte
+	holding  bool
+	err      error // first error of a write
+}
+
+func (w *writer) init(rw http.ResponseWriter, r *http.Request, id string, withholds bool) {
+	w.ResponseWriter = rw
+	w.OnCommit = w.commit
+	w.id = []string{id}
+	w.withholds = withholds
+	w.bodiless = r.Method == http.MethodHead
+	w.declared = -1
+	rw.Header()[requestIDHeader] = w.id // also on what is sent without handlers
+}
+
+// commit runs before the final header.
+func (w *writer) commit(status int) {
+	h := w.Header()
+	h[requestIDHeader] = w.id // in place of what the upstream sent
+	if status < 200 || status == http.StatusNoContent || status == http.StatusNotModified {
+		w.bodiless = true
+	}
+	if v := h["Content-Length"]; len(v) == 1 {
+		if n, err := strconv.ParseInt(v[0], 10, 64); err == nil && n >= 0 {
+			w.declared = n
+		}
+	}
+}
+
+// withheld is how much of n more bytes may be written, or -1 for all of them.
+func (w *writer) withheld(n int64) int64 {
+	if !w.withholds || w.bodiless || w.declared < 0 || w.bytes+n != w.declared || n == 0 {
+		return -1
+	}
+	return n - 1
+}
+
+// Write implements http.ResponseWriter.
+func (w *writer) Write(p []byte) (int, error) {
+	w.Commit(http.StatusOK)
+	if n := w.withheld(int64(len(p))); n >= 0 {
+		if n > 0 {
+			if m, err := w.write(p[:n]); err != nil {
+				return m, err
+			}
+		}
+		w.hold(p[n])
+		return len(p), nil
+	}
+	return w.write(p)
+}
+
+func (w *writer) write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	return n, w.count(int64(n), err)
+}
+
+func (w *writer) hold(b byte) {
+	w.held[0], w.holding = b, true
+	w.bytes++
+}
+
+// ReadFrom implements io.ReaderFrom. All but the last byte goes the fast way.
+func (w *writer) ReadFrom(src io.Reader) (int64, error) {
+	w.Commit(http.StatusOK)
+	if !w.withholds || w.bodiless || w.declared <= w.bytes {
+		return w.readFrom(src)
+	}
+	limited, inner := limit(src, w.declared-w.bytes-1)
+	n, err := w.readFrom(limited)
+	if inner != nil {
+		inner.N -= n
+	}
+	if err != nil || w.bytes != w.declared-1 {
+		return n, err
+	}
+	if _, err := io.ReadFull(src, w.held[:]); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = nil // the source ended before the length that was announced
+		}
+		return n, err
+	}
+	w.hold(w.held[0])
+	more, err := io.Copy(writeOnly{w}, src) // net/http refuses what is too long
+	return n + 1 + more, err
+}
+
+func (w *writer) readFrom(src io.Reader) (int64, error) {
+	n, err := w.Writer.ReadFrom(src)
+	return n, w.count(n, err)
+}
+
+// limit returns a reader of at most n bytes of src. If src has a limit already
+// it returns that too: only one limit deep does the kernel copy a file.
+func limit(src io.Reader, n int64) (limited, inner *io.LimitedReader) {
+	if lr, ok := src.(*io.LimitedReader); ok {
+		return &io.LimitedReader{R: lr.R, N: min(lr.N, n)}, lr
+	}
+	return &io.LimitedReader{R: src, N: n}, nil
+}
+
+// writeOnly hides ReadFrom.
+type writeOnly struct{ io.Writer }
+
+func (w *writer) count(n int64, err error) error {
+	if !w.bodiless {
+		w.bytes += n
+	}
+	if w.err == nil {
+		w.err = err
+	}
+	return err
+}
+
+// release sends the byte that was held back.
+func (w *writer) release() {
+	if w.holding {
+		w.holding = false
+		_, _ = w.ResponseWriter.Write(w.held[:]) // the record is written; nobody is left to tell
+	}
+}

@@ -1,0 +1,130 @@
+// Package happenings holds the taps on what happens in Caddy outside of a
+// handler's sight.
+package happenings
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// Coverage is a listener wrapper that makes a server record every response
+// which comes out of a handler chain, and enforce its security headers, without
+// a directive in any site. List it before tls:
+//
+//	servers {
+//		listener_wrappers {
+//			soc2
+//			tls
+//		}
+//	}
+//
+// Caddy provisions the listener wrappers of a server before its routes. At that
+// moment the wrapper puts the handlers soc2_audit and soc2_headers in front of
+// the server's routes and of its error routes, which are made if there are
+// none. Sites, unmatched requests, redirects, 4xx and 5xx responses and the
+// refusals that Caddy makes before any route (400, 405, 421) then all pass
+// through them. The handlers do not show in the configuration that the admin
+// API returns.
+type Coverage struct{}
+
+// CaddyModule returns the Caddy module information.
+func (*Coverage) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "caddy.listeners.soc2",
+		New: func() caddy.Module { return new(Coverage) },
+	}
+}
+
+// Provision puts the handlers into the server at hand.
+func (*Coverage) Provision(ctx caddy.Context) error {
+	srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return errors.New("the listener wrapper soc2 belongs in an HTTP server, in servers > listener_wrappers")
+	}
+	if covers(srv.Routes) {
+		return errors.New("the listener wrapper soc2 is listed twice for one server")
+	}
+	if app := httpApp(ctx); app != nil {
+		absorbRedirects(app, srv)
+	}
+	srv.Routes = slices.Insert(srv.Routes, 0, outermost())
+	if srv.Errors == nil {
+		srv.Errors = new(caddyhttp.HTTPErrorConfig)
+	}
+	srv.Errors.Routes = slices.Insert(srv.Errors.Routes, 0, outermost())
+	return nil
+}
+
+// record is the handler that marks a covered server.
+var record = json.RawMessage(`{"handler":"soc2_audit","covered":true}`)
+
+// outermost is a route without matchers, which all requests take and leave.
+func outermost() caddyhttp.Route {
+	return caddyhttp.Route{HandlersRaw: []json.RawMessage{record, json.RawMessage(`{"handler":"soc2_headers"}`)}}
+}
+
+func covers(routes caddyhttp.RouteList) bool {
+	return len(routes) > 0 && len(routes[0].HandlersRaw) > 0 && bytes.Equal(routes[0].HandlersRaw[0], record)
+}
+
+// redirectServer is Caddy's name for the server that it adds for those HTTP to
+// HTTPS redirects whose address no configured server listens on
+// (automatic HTTPS, phase 1).
+const redirectServer = "remaining_auto_https_redirects"
+
+// absorbRedirects moves the listeners and routes of that server, which has no
+// listener wrappers and so no coverage, into srv. By now the server exists, but
+// its turn to be provisioned may have been before or may come after: out of the
+// map it matters in neither case.
+//
+// The routes go in front of all others. They match every request over plain
+// HTTP and answer it, so no other route of srv is ever served without TLS; and
+// on the HTTP port Caddy terminates no TLS, whatever the server's policies are.
+func absorbRedirects(app *caddyhttp.App, srv *caddyhttp.Server) {
+	redirects, ok := app.Servers[redirectServer]
+	if !ok || redirects == srv || len(srv.TLSConnPolicies) == 0 || srv.ListenProtocols != nil {
+		return
+	}
+	delete(app.Servers, redirectServer)
+	srv.Listen = append(srv.Listen, redirects.Listen...)
+	srv.Routes = slices.Concat(redirects.Routes, srv.Routes)
+}
+
+// httpApp is the app whose server is being provisioned.
+func httpApp(ctx caddy.Context) *caddyhttp.App {
+	for _, m := range ctx.Modules() {
+		if app, ok := m.(*caddyhttp.App); ok {
+			return app
+		}
+	}
+	return nil
+}
+
+// WrapListener returns the listener as it is.
+func (*Coverage) WrapListener(ln net.Listener) net.Listener { return ln }
+
+// UnmarshalCaddyfile implements caddyfile.Unmarshaler. There are no options.
+func (*Coverage) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the wrapper's name
+	if d.NextArg() {
+		return d.Errf("the listener wrapper soc2 takes no argument, but has %q", d.Val())
+	}
+	for d.NextBlock(0) {
+		return d.Errf("the listener wrapper soc2 has no option %q", d.Val())
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*Coverage)(nil)
+	_ caddy.ListenerWrapper = (*Coverage)(nil)
+	_ caddyfile.Unmarshaler = (*Coverage)(nil)
+)
