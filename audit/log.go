@@ -127,7 +127,8 @@ type Log struct {
 	tree    *tree.Tree
 	damaged bool // a tile could not be written
 
-	head atomic.Pointer[head] // newest published checkpoint
+	head  atomic.Pointer[head] // newest published checkpoint
+	every atomic.Int64         // checkpoint interval, as a time.Duration
 }
 
 // head is a published checkpoint with the tree that it signs.
@@ -279,12 +280,17 @@ func (l *Log) close() error {
 // run is the committer.
 func (l *Log) run() {
 	defer close(l.committed)
-	tick := time.NewTicker(l.cfg.CheckpointEvery)
+	every := l.every.Load()
+	tick := time.NewTicker(time.Duration(every))
 	defer tick.Stop()
 	for {
 		select {
 		case <-l.wake:
 			l.commit()
+			if now := l.every.Load(); now != every {
+				every = now
+				tick.Reset(time.Duration(every))
+			}
 		case <-tick.C:
 			l.publish()
 		case <-l.stop:
@@ -447,6 +453,10 @@ func (l *Log) sign() error {
 	l.head.Store(h)
 	return nil
 }
+
+// SetCheckpointInterval changes how often checkpoints are signed, from the next
+// record on.
+func (l *Log) SetCheckpointInterval(d time.Duration) { l.every.Store(int64(d)) }
 
 // Dir is the log's directory.
 func (l *Log) Dir() string { return l.cfg.Dir }

@@ -46,6 +46,7 @@ func Open(cfg Config) (*Log, error) {
 		pending: &batch{}, spare: &batch{},
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), committed: make(chan struct{}),
 	}
+	l.every.Store(int64(cfg.CheckpointEvery))
 	found, err := l.recover()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening audit log %s: %w", dir, err), lock.Unlock())

@@ -1,0 +1,147 @@
+package verify
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+// The exit codes of a verifying command.
+const (
+	ExitVerified   = 0 // the log is what its checkpoint signs
+	ExitTampered   = 1 // there is evidence of tampering or of a gap
+	ExitUsage      = 2 // the command was called wrongly
+	ExitCannotTell = 3 // the verification could not be made
+)
+
+// Keys parses verifier keys, each NAME+HASH+KEY (C2SP signed-note) or the name
+// of a file that holds one.
+func Keys(list []string) ([]note.Verifier, error) {
+	var keys []note.Verifier
+	for _, s := range list {
+		if !strings.Contains(s, "+") {
+			b, err := os.ReadFile(s) //nolint:gosec // the user names the file
+			if err != nil {
+				return nil, fmt.Errorf("--key %s is neither a verifier key (NAME+HASH+KEY) nor a file with one: %w", s, err)
+			}
+			s = string(b)
+		}
+		v, err := note.NewVerifier(strings.TrimSpace(s))
+		if err != nil {
+			return nil, fmt.Errorf("--key %q is not a verifier key (NAME+HASH+KEY): %w", strings.TrimSpace(s), err)
+		}
+		keys = append(keys, v)
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("--key is needed: the log's verifier key, which \"caddy soc2 key show\" prints; have it from somewhere else than from the log's host")
+	}
+	return keys, nil
+}
+
+// Command verifies the log in a directory and reports as a command does.
+type Command struct {
+	Dir    string
+	Keys   []note.Verifier
+	JSON   bool
+	Stdout io.Writer
+	Stderr io.Writer
+}
+
+// Run returns the exit code.
+func (c Command) Run() int {
+	if info, err := os.Stat(c.Dir); err != nil || !info.IsDir() {
+		fmt.Fprintf(c.Stderr, "cannot verify %s: it is not a directory that can be read\n", c.Dir)
+		return ExitCannotTell
+	}
+	r, err := Dir(os.DirFS(c.Dir), c.Keys, Options{Progress: c.progress()})
+	if err != nil {
+		fmt.Fprintf(c.Stderr, "cannot verify %s: %v\n", c.Dir, err)
+		return ExitCannotTell
+	}
+	if c.JSON {
+		e := json.NewEncoder(c.Stdout)
+		e.SetIndent("", "  ")
+		err = e.Encode(struct {
+			Verified bool `json:"verified"`
+			*Report
+		}{r.OK(), r})
+	} else {
+		_, err = io.WriteString(c.Stdout, r.Text())
+	}
+	switch {
+	case err != nil:
+		fmt.Fprintf(c.Stderr, "cannot write the report: %v\n", err)
+		return ExitCannotTell
+	case !r.OK():
+		return ExitTampered
+	}
+	return ExitVerified
+}
+
+// progress shows how far the verification is, if a person is watching.
+func (c Command) progress() func(done, total int) {
+	f, ok := c.Stderr.(*os.File)
+	if !ok {
+		return nil
+	}
+	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return nil
+	}
+	return func(done, total int) {
+		fmt.Fprintf(f, "\rverifying: segment %d of %d", done, total)
+		if done == total {
+			fmt.Fprint(f, "\r\x1b[K")
+		}
+	}
+}
+
+// shown is how many problems a text report lists.
+const shown = 20
+
+// Text returns the report for people.
+func (r *Report) Text() string {
+	var b strings.Builder
+	line := func(name, format string, args ...any) { fmt.Fprintf(&b, "%-10s %s\n", name, fmt.Sprintf(format, args...)) }
+	if r.OK() {
+		line("VERIFIED", "%d records", r.Records)
+	} else {
+		line("FAILED", "%s", r.Problems[0])
+		for _, p := range r.Problems[1:min(len(r.Problems), shown)] {
+			line("", "%s", p)
+		}
+		if n := len(r.Problems) - shown; n > 0 {
+			line("", "and %d more", n)
+		}
+		line("read", "%d whole and valid records", r.Records)
+	}
+	if r.Origin != "" {
+		line("origin", "%s", clean(r.Origin))
+		line("tree size", "%d", r.Signed)
+		line("root", "%s", r.Root)
+	}
+	if r.Records > 0 {
+		line("from", "%s", clean(r.From))
+		line("to", "%s", clean(r.To))
+	}
+	line("files", "%d segments, %d of them sealed; %d hash tiles", r.Segments, r.Sealed, r.Tiles)
+	for _, n := range r.Notes {
+		line("note", "%s", n)
+	}
+	return b.String()
+}
+
+// clean makes text from a log fit to print: what it holds must not move the
+// cursor of whoever verifies it.
+func clean(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f || c >= 0x80 && c < 0xa0 {
+			return '?'
+		}
+		return c
+	}, s)
+}

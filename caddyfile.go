@@ -1,0 +1,133 @@
+package soc2
+
+import (
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
+	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
+	"github.com/caddy-soc2/caddy-soc2/handlers/record"
+)
+
+// directives is the one table of this module's directives, from the outermost
+// handler to the innermost, each with the standard directive before which it
+// comes.
+var directives = []struct {
+	name   string
+	before string
+	setup  httpcaddyfile.UnmarshalHandlerFunc
+}{
+	{"soc2_audit", "tracing", record.ParseCaddyfile},
+	{"soc2_headers", "header", headers.ParseCaddyfile},
+	{"soc2_evidence", "respond", evidence.ParseCaddyfile},
+}
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("soc2", parseGlobalOption)
+	for _, d := range directives {
+		httpcaddyfile.RegisterHandlerDirective(d.name, d.setup)
+		httpcaddyfile.RegisterDirectiveOrder(d.name, httpcaddyfile.Before, d.before)
+	}
+}
+
+// parseGlobalOption reads the global option soc2 into the app's configuration.
+func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
+	if existing != nil {
+		return nil, d.Err("the global option soc2 is given twice: one block says all")
+	}
+	var app App
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "soc2", Value: caddyconfig.JSON(&app, nil)}, nil
+}
+
+// UnmarshalCaddyfile reads the global option:
+//
+//	soc2 {
+//		instance <name>
+//		profile  baseline|strict|api
+//		data_dir <path>
+//		audit {
+//			mode       durable|async
+//			dir        <path>
+//			key_file   <path>
+//			checkpoint every <duration>
+//		}
+//	}
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the option's name
+	if d.NextArg() {
+		return d.Errf("soc2 takes a block and no argument, but has %q", d.Val())
+	}
+	for d.NextBlock(0) {
+		var err error
+		switch d.Val() {
+		case "instance":
+			err = text(d, &a.InstanceName)
+		case "profile":
+			err = text(d, &a.ProfileName)
+		case "data_dir":
+			err = text(d, &a.DataDir)
+		case "audit":
+			err = a.Audit.unmarshal(d)
+		default:
+			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir and audit", d.Val())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Audit) unmarshal(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.Errf("soc2 audit takes a block and no argument, but has %q", d.Val())
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch d.Val() {
+		case "mode":
+			err = text(d, &a.Mode)
+		case "dir":
+			err = text(d, &a.Dir)
+		case "key_file":
+			err = text(d, &a.KeyFile)
+		case "checkpoint":
+			err = a.checkpoint(d)
+		default:
+			err = d.Errf("soc2 audit has no option %q: it has mode, dir, key_file and checkpoint", d.Val())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Audit) checkpoint(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 2 || args[0] != "every" {
+		return d.Errf("soc2 audit checkpoint is written: checkpoint every 10s")
+	}
+	interval, err := caddy.ParseDuration(args[1])
+	if err != nil {
+		return d.Errf("soc2 audit checkpoint every %q: it is not a duration like 10s", args[1])
+	}
+	a.CheckpointInterval = caddy.Duration(interval)
+	return nil
+}
+
+// text reads an option's one argument.
+func text(d *caddyfile.Dispenser, to *string) error {
+	name := d.Val()
+	if !d.AllArgs(to) {
+		return d.Errf("%s takes one argument", name)
+	}
+	return nil
+}
+
+var _ caddyfile.Unmarshaler = (*App)(nil)

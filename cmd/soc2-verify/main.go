@@ -1,0 +1,73 @@
+// Command soc2-verify checks an audit log of caddy-soc2 offline. It is for the
+// auditor: it imports neither Caddy nor the code that writes the log.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/caddy-soc2/caddy-soc2/audit/verify"
+)
+
+const usage = `usage: soc2-verify DIR --key VKEY [--key VKEY ...] [--json]
+
+Verifies the audit log in DIR: that its checkpoint is signed by the given key,
+and that its records, hash tiles and segments are all there and are what the
+checkpoint signs.
+
+  DIR          the log's directory, which has the file "checkpoint"
+  --key VKEY   the log's verifier key, NAME+HASH+KEY, or a file with it
+  --json       print the report as JSON
+
+exit status: 0 verified, 1 evidence of tampering or gaps, 2 wrong usage,
+3 the verification could not be made
+`
+
+type keyList []string
+
+func (k *keyList) String() string     { return strings.Join(*k, " ") }
+func (k *keyList) Set(s string) error { *k = append(*k, s); return nil }
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	var keys keyList
+	flags := flag.NewFlagSet("soc2-verify", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Var(&keys, "key", "")
+	asJSON := flags.Bool("json", false, "")
+	dirs, err := parse(flags, args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(stdout, usage)
+		return verify.ExitVerified
+	}
+	if err == nil && len(dirs) != 1 {
+		err = fmt.Errorf("one directory is needed, not %d", len(dirs))
+	}
+	verifiers, kerr := verify.Keys(keys)
+	if err == nil {
+		err = kerr
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "soc2-verify: %v\nrun soc2-verify --help for the usage\n", err)
+		return verify.ExitUsage
+	}
+	return verify.Command{Dir: dirs[0], Keys: verifiers, JSON: *asJSON, Stdout: stdout, Stderr: stderr}.Run()
+}
+
+// parse lets flags come before and after the directory.
+func parse(flags *flag.FlagSet, args []string) (rest []string, err error) {
+	for {
+		if err := flags.Parse(args); err != nil {
+			return nil, err
+		}
+		if args = flags.Args(); len(args) == 0 {
+			return rest, nil
+		}
+		rest, args = append(rest, args[0]), args[1:]
+	}
+}

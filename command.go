@@ -1,0 +1,284 @@
+package soc2
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/audit/records"
+	"github.com/caddy-soc2/caddy-soc2/audit/verify"
+	"github.com/caddy-soc2/caddy-soc2/internal/durable"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "soc2",
+		Usage: "<command>",
+		Short: "Edge proxy with evidence: audit log, security headers, verification",
+		Long: `
+Runs a proxy that keeps a tamper-evident record of each request, and works with
+the log that it leaves. The log is verified offline by anyone who has its
+verifier key; it is evidence for an auditor, not an attestation.`,
+		CobraFunc: func(cmd *cobra.Command) {
+			cmd.AddCommand(proxyCommand(), verifyCommand(), showCommand(), tailCommand(),
+				exportCommand(), keyCommand(), healthcheckCommand())
+		},
+	})
+}
+
+// command makes a subcommand that exits with the code that run returns. An
+// error is printed in one line.
+func command(use, short, long string, args cobra.PositionalArgs, run func(cmd *cobra.Command, args []string) (int, error)) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Long: long, Args: args,
+		SilenceUsage: true, SilenceErrors: true,
+		Run: func(cmd *cobra.Command, args []string) {
+			code, err := run(cmd, args)
+			if err != nil {
+				fmt.Fprintln(cmd.ErrOrStderr(), "Error: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+				code = max(code, 1)
+			}
+			if code != 0 {
+				os.Exit(code)
+			}
+		},
+	}
+}
+
+// logDir is the log that a command works on.
+func logDir(args []string) string {
+	if len(args) > 0 {
+		return args[0]
+	}
+	return filepath.Join(defaultDataDir(), logFolder)
+}
+
+// dirFlag adds --dir to commands whose argument is something else.
+func dirFlag(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().String("dir", logDir(nil), "directory of the log")
+	return cmd
+}
+
+func dirOf(cmd *cobra.Command) string {
+	dir, _ := cmd.Flags().GetString("dir")
+	return dir
+}
+
+// recordsOf opens the records of a log for reading.
+func recordsOf(dir string) (records.Dir, error) {
+	if _, err := os.Stat(filepath.Join(dir, records.Folder)); err != nil {
+		return records.Dir{}, fmt.Errorf("%s is not an audit log: %w: name its directory with --dir", dir, err)
+	}
+	return records.Dir{FS: os.DirFS(dir)}, nil
+}
+
+func verifyCommand() *cobra.Command {
+	cmd := command("verify [DIR]", "Verify an audit log offline",
+		`Verifies that the checkpoint of the log in DIR is signed by the key, and that the
+records, hash tiles and segments are all there and are what the checkpoint signs.
+
+Without --key it takes the key of this host, keys/log.key beside DIR. An auditor
+uses a key that came another way, and the command soc2-verify.
+
+Exit status: 0 verified, 1 evidence of tampering or gaps, 2 wrong usage,
+3 the verification could not be made.`,
+		cobra.MaximumNArgs(1), runVerify)
+	cmd.Flags().StringArray("key", nil, "verifier key, NAME+HASH+KEY, or a file with it; may be repeated")
+	cmd.Flags().Bool("json", false, "print the report as JSON")
+	return cmd
+}
+
+func runVerify(cmd *cobra.Command, args []string) (int, error) {
+	dir := logDir(args)
+	list, _ := cmd.Flags().GetStringArray("key")
+	if len(list) == 0 {
+		name := filepath.Join(filepath.Dir(filepath.Clean(dir)), filepath.FromSlash(keyFile))
+		key, err := audit.LoadKey(name)
+		if err != nil {
+			return verify.ExitUsage, fmt.Errorf("no --key is given, and the key of this host cannot be used: %w", err)
+		}
+		list = []string{key.Public()}
+	}
+	keys, err := verify.Keys(list)
+	if err != nil {
+		return verify.ExitUsage, err
+	}
+	asJSON, _ := cmd.Flags().GetBool("json")
+	return verify.Command{Dir: dir, Keys: keys, JSON: asJSON, Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr()}.Run(), nil
+}
+
+func showCommand() *cobra.Command {
+	return dirFlag(command("show REQUEST-ID", "Print the record of a request",
+		"Prints the record of the request that has the given id, which the response\ncarries as X-Request-Id. The record is printed as it is stored: JSON, in one line.",
+		cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) (int, error) {
+			id, err := audit.ParseID(args[0])
+			if err != nil {
+				return 2, err
+			}
+			dir, err := recordsOf(dirOf(cmd))
+			if err != nil {
+				return 1, err
+			}
+			_, record, err := audit.Find(dir, id)
+			if err != nil {
+				return 1, err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", record)
+			return 0, err
+		}))
+}
+
+func tailCommand() *cobra.Command {
+	cmd := dirFlag(command("tail", "Print the newest records",
+		"Prints the newest records as they are stored, one JSON object a line, and with\n--follow those that come until it is interrupted.",
+		cobra.NoArgs, runTail))
+	cmd.Flags().IntP("lines", "n", 10, "how many records to print")
+	cmd.Flags().BoolP("follow", "f", false, "go on with new records")
+	return cmd
+}
+
+// pollInterval is how often tail looks for new records.
+const pollInterval = 200 * time.Millisecond
+
+func runTail(cmd *cobra.Command, _ []string) (int, error) {
+	dir, err := recordsOf(dirOf(cmd))
+	if err != nil {
+		return 1, err
+	}
+	n, _ := cmd.Flags().GetInt("lines")
+	follow, _ := cmd.Flags().GetBool("follow")
+	from := int64(0)
+	if err := dir.Newest(func(seq int64, _ []byte) bool { from = seq + 1; return false }); err != nil {
+		return 1, err
+	}
+	ctx, cancel := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for from = max(0, from-int64(n)); ; {
+		from, err = dir.Scan(from, func(_ int64, record []byte) error {
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", record)
+			return err
+		})
+		if err != nil || !follow {
+			return 0, err
+		}
+		select {
+		case <-ctx.Done():
+			return 0, nil
+		case <-tick.C:
+		}
+	}
+}
+
+func exportCommand() *cobra.Command {
+	cmd := command("export [DIR] --tiles OUT", "Write a log as plain C2SP tlog-tiles files",
+		"Writes the records, hash tiles and checkpoint of the log in DIR to the empty or new\ndirectory OUT, in the layout of C2SP tlog-tiles, for tools that read such logs.",
+		cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) (int, error) {
+			out, _ := cmd.Flags().GetString("tiles")
+			if out == "" {
+				return 2, errors.New("--tiles is needed: the directory to write to")
+			}
+			head, err := audit.Export(logDir(args), out, nil)
+			if err != nil {
+				return 1, err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "exported %d records of %s to %s\n", head.Size, head.Origin, out)
+			return 0, err
+		})
+	cmd.Flags().String("tiles", "", "directory to write to")
+	return cmd
+}
+
+func keyCommand() *cobra.Command {
+	file := filepath.Join(defaultDataDir(), filepath.FromSlash(keyFile))
+	show := command("show", "Print the verifier key, NAME+HASH+KEY",
+		"Prints the public half of the log's key, in the form of C2SP signed-note. Give it\nto whoever verifies the log, on a way that does not pass through this host's log.",
+		cobra.NoArgs, func(cmd *cobra.Command, _ []string) (int, error) {
+			name, _ := cmd.Flags().GetString("file")
+			key, err := audit.LoadKey(name)
+			if err != nil {
+				return 1, err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), key.Public())
+			return 0, err
+		})
+	fresh := command("new ORIGIN", "Make the key of a new log",
+		"Makes an Ed25519 key for the log named ORIGIN, for example edge-1.example.com/soc2,\nwrites it to a file that must not exist yet and prints the verifier key. A log makes\nits own key when it has none; this is for keys that are made elsewhere.",
+		cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) (int, error) {
+			name, _ := cmd.Flags().GetString("file")
+			key, err := audit.NewKey(args[0])
+			if err != nil {
+				return 2, err
+			}
+			if err := key.Save(durable.OS{}, name); err != nil {
+				return 1, err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), key.Public())
+			return 0, err
+		})
+	for _, c := range []*cobra.Command{show, fresh} {
+		c.Flags().String("file", file, "file of the private key")
+	}
+	parent := &cobra.Command{Use: "key", Short: "Make or show the key of a log"}
+	parent.AddCommand(show, fresh)
+	return parent
+}
+
+func healthcheckCommand() *cobra.Command {
+	cmd := command("healthcheck", "Ask a running server whether it can keep records",
+		"Exits with 0 if the server at the URL answers 200, and with 1 if it does not. The\ndefault asks the admin API whether the audit log takes records. Of a server on this\nhost the certificate is not verified.",
+		cobra.NoArgs, runHealthcheck)
+	cmd.Flags().String("url", "http://localhost:2019/soc2/v1/healthz", "what to ask")
+	cmd.Flags().Duration("timeout", 3*time.Second, "how long to wait")
+	return cmd
+}
+
+func runHealthcheck(cmd *cobra.Command, _ []string) (int, error) {
+	target, _ := cmd.Flags().GetString("url")
+	timeout, _ := cmd.Flags().GetDuration("timeout")
+	u, err := url.Parse(target)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return 2, fmt.Errorf("--url %q is not an http or https URL", target)
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return 2, err
+	}
+	client := http.Client{Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: onThisHost(u.Hostname())}, //nolint:gosec // loopback only: the internal CA is not in the container's store
+	}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 1, fmt.Errorf("unhealthy: %w", err)
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+	if resp.StatusCode != http.StatusOK {
+		return 1, fmt.Errorf("unhealthy: %s: %s", resp.Status, strings.TrimSpace(string(body)))
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), "healthy")
+	return 0, err
+}
+
+func onThisHost(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,153 @@
+package soc2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+	"go.uber.org/zap/exp/zapslog"
+
+	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/internal/durable"
+)
+
+// logs holds the open logs of this process by directory. On a reload the new
+// configuration is provisioned before the old one is cleaned up, and requests
+// of the old one may outlive both: all of them share one writer.
+var logs = caddy.NewUsagePool()
+
+// sharedLog is an open log that configurations share.
+type sharedLog struct {
+	dir string
+
+	mu  sync.Mutex // serializes reopening
+	log atomic.Pointer[audit.Log]
+
+	lost atomic.Bool // a record could not be kept; said in the server's log
+}
+
+// joinLog opens the log of an app or joins it if it is open. A log that failed
+// is opened again, which reads back what the disk holds.
+func joinLog(a *App) (*sharedLog, error) {
+	dir, err := filepath.Abs(a.Audit.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("soc2: audit dir %s: %w", a.Audit.Dir, err)
+	}
+	key, err := audit.EnsureKey(durable.OS{}, a.Audit.KeyFile, a.InstanceName+"/soc2")
+	if err != nil {
+		return nil, fmt.Errorf("soc2: audit key_file: %w", remedy(err, "make it writable, or set data_dir or key_file to a place that is"))
+	}
+	v, loaded, err := logs.LoadOrNew(dir, func() (caddy.Destructor, error) {
+		log, err := openLog(a, dir, key)
+		if err != nil {
+			return nil, err
+		}
+		s := &sharedLog{dir: dir}
+		s.log.Store(log)
+		return s, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s, _ := v.(*sharedLog)
+	if loaded {
+		if err := s.join(a, key); err != nil {
+			return nil, errors.Join(err, s.leave())
+		}
+	}
+	return s, nil
+}
+
+func openLog(a *App, dir string, key *audit.Key) (*audit.Log, error) {
+	log, err := audit.Open(audit.Config{
+		Dir: dir, Key: key, Instance: a.InstanceName,
+		CheckpointEvery: time.Duration(a.Audit.CheckpointInterval),
+		Logger:          slog.New(zapslog.NewHandler(caddy.Log().Named("soc2").Core())),
+	})
+	switch {
+	case err == nil:
+		return log, nil
+	case errors.Is(err, durable.ErrLocked):
+		err = fmt.Errorf("%w: stop it, or set audit dir to another directory", err)
+	case errors.Is(err, audit.ErrDamaged):
+		err = fmt.Errorf("%w: run \"caddy soc2 verify %s\" to see where, and keep the directory as evidence; to begin a new log set audit dir to another directory", err, dir)
+	default:
+		err = remedy(err, "make it writable, or set data_dir or audit dir to a place that is")
+	}
+	return nil, fmt.Errorf("soc2: audit dir: %w", err)
+}
+
+// remedy adds what to do to an error of the file system.
+func remedy(err error, what string) error {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrInvalid) || errors.As(err, new(*fs.PathError)) {
+		return fmt.Errorf("%w: %s", err, what)
+	}
+	return err
+}
+
+// join checks that a configuration may use the open log, and opens it again if
+// it failed.
+func (s *sharedLog) join(a *App, key *audit.Key) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	log := s.get()
+	if log.Key().Public() != key.Public() {
+		return fmt.Errorf("soc2: audit key_file %s: the log in %s is open with another key: restart to change it", a.Audit.KeyFile, s.dir)
+	}
+	if err := log.Err(); err == nil || errors.Is(err, audit.ErrClosed) {
+		return nil
+	}
+	_ = log.Close() // it failed already, and has said why
+	log, err := openLog(a, s.dir, key)
+	if err != nil {
+		return err
+	}
+	s.log.Store(log)
+	s.lost.Store(false)
+	return nil
+}
+
+func (s *sharedLog) get() *audit.Log { return s.log.Load() }
+
+// configure applies the settings of the configuration that now runs.
+func (s *sharedLog) configure(a *App) {
+	s.get().SetCheckpointInterval(time.Duration(a.Audit.CheckpointInterval))
+}
+
+func (s *sharedLog) leave() error {
+	_, err := logs.Delete(s.dir)
+	return err
+}
+
+// Destruct closes the log. It implements caddy.Destructor.
+func (s *sharedLog) Destruct() error { return s.get().Close() }
+
+// bodies pools the buffers in which records are encoded.
+var bodies = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
+
+// record encodes and appends the record of a request, and waits for it to be
+// durable if wait is set.
+func (s *sharedLog) record(ev *audit.Event, instance string, wait bool) error {
+	buf, _ := bodies.Get().(*[]byte)
+	*buf = ev.AppendBody((*buf)[:0], instance)
+	var err error
+	if wait {
+		_, err = s.get().Append(context.Background(), *buf)
+	} else {
+		_, err = s.get().Enqueue(context.Background(), *buf)
+	}
+	bodies.Put(buf)
+	if err != nil && !s.lost.Swap(true) {
+		caddy.Log().Named("soc2").Error("a request's record was not kept, so its response was not completed; this is said once",
+			zap.String("request_id", ev.ID.String()), zap.Error(err))
+	}
+	return err
+}
