@@ -35,6 +35,7 @@ func init() {
 // parseGlobalOption reads the global option soc2 into the app's configuration.
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
+		d.Next() // for the error's line
 		return nil, d.Err("the global option soc2 is given twice: one block says all")
 	}
 	var app App

@@ -105,6 +105,9 @@ var cipherNames = func() map[uint16]string {
 // complete fills in what is known when the handlers have returned.
 func (x *exchange) complete(r *http.Request, err error, now time.Time) {
 	x.finish(r, now)
+	if !x.writer.Committed() { // the header leaves when the handler has returned
+		x.writer.identify()
+	}
 	switch {
 	case x.writer.Committed():
 		x.Status = x.writer.Status()

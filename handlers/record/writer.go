@@ -41,17 +41,19 @@ func (w *writer) init(rw http.ResponseWriter, r *http.Request, id string, withho
 	w.withholds = withholds
 	w.bodiless = r.Method == http.MethodHead
 	w.declared = -1
-	rw.Header()[requestIDHeader] = w.id // also on what is sent without handlers
+	w.identify() // also on what is sent without handlers
 }
+
+// identify sets the request id, in place of what the upstream sent.
+func (w *writer) identify() { w.Header()[requestIDHeader] = w.id }
 
 // commit runs before the final header.
 func (w *writer) commit(status int) {
-	h := w.Header()
-	h[requestIDHeader] = w.id // in place of what the upstream sent
+	w.identify()
 	if status < 200 || status == http.StatusNoContent || status == http.StatusNotModified {
 		w.bodiless = true
 	}
-	if v := h["Content-Length"]; len(v) == 1 {
+	if v := w.Header()["Content-Length"]; len(v) == 1 {
 		if n, err := strconv.ParseInt(v[0], 10, 64); err == nil && n >= 0 {
 			w.declared = n
 		}

@@ -1,0 +1,399 @@
+package record
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-soc2/caddy-soc2/audit"
+)
+
+// recorder is a log under the test's control.
+type recorder struct {
+	mu       sync.Mutex
+	events   []audit.Event
+	refuses  error
+	fails    error
+	entered  chan struct{} // told when Record is called, if not nil
+	release  chan struct{} // Record waits for it, if not nil
+	withhold bool
+}
+
+func (r *recorder) Ready() error    { return r.refuses }
+func (r *recorder) Withholds() bool { return r.withhold }
+
+func (r *recorder) Record(ev *audit.Event) error {
+	if r.entered != nil {
+		r.entered <- struct{}{}
+		<-r.release
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, *ev)
+	return r.fails
+}
+
+func (r *recorder) only(t *testing.T) audit.Event {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.events) != 1 {
+		t.Fatalf("%d records, want 1", len(r.events))
+	}
+	return r.events[0]
+}
+
+type handlerFunc = caddyhttp.HandlerFunc
+
+// serve runs a route chain, and an error chain as Caddy's server does.
+func serve(t *testing.T, h2 bool, primary, errorChain caddyhttp.Handler) *httptest.Server {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		repl := caddy.NewReplacer()
+		r = caddyhttp.PrepareRequest(r, repl, w, &caddyhttp.Server{})
+		err := primary.ServeHTTP(w, r)
+		if err == nil {
+			return
+		}
+		status := errorStatus(err)
+		if errorChain != nil {
+			r = r.WithContext(context.WithValue(r.Context(), caddyhttp.ErrorCtxKey, err))
+			if errorChain.ServeHTTP(w, r) == nil {
+				return
+			}
+		}
+		w.WriteHeader(status)
+	}))
+	srv.EnableHTTP2 = h2
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+// chain puts the handler in front of another.
+func chain(h *Handler, inner caddyhttp.Handler) caddyhttp.Handler {
+	return handlerFunc(func(w http.ResponseWriter, r *http.Request) error { return h.ServeHTTP(w, r, inner) })
+}
+
+func newHandler(r *recorder, covered bool) *Handler {
+	return &Handler{Covered: covered, recorder: r, now: time.Now}
+}
+
+const large = 256 << 10
+
+// bodies are the forms that a response can have.
+var forms = map[string]struct {
+	method string
+	size   int
+	serve  func(w http.ResponseWriter, r *http.Request) error
+}{
+	"small with length": {"GET", 5, func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Length", "5")
+		_, err := io.WriteString(w, "hello")
+		return err
+	}},
+	"large with length": {"GET", large, func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Length", strconv.Itoa(large))
+		for range large / 1024 {
+			if _, err := w.Write(make([]byte, 1024)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}},
+	"large with length, flushed": {"GET", large, func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Length", strconv.Itoa(large))
+		_, err := w.Write(make([]byte, large))
+		return errors.Join(err, http.NewResponseController(w).Flush())
+	}},
+	"copied with length": {"GET", large, func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Length", strconv.Itoa(large))
+		_, err := io.Copy(w, io.LimitReader(zeros{}, large))
+		return err
+	}},
+	"file": {"GET", large, func(w http.ResponseWriter, r *http.Request) error {
+		http.ServeFile(w, r, filepath.Join(r.Context().Value(dirKey{}).(string), "file.bin")) //nolint:forcetypeassert // a test
+		return nil
+	}},
+	"chunked": {"GET", large, func(w http.ResponseWriter, _ *http.Request) error {
+		_, err := w.Write(make([]byte, large))
+		return err
+	}},
+	"streamed": {"GET", 30, func(w http.ResponseWriter, _ *http.Request) error {
+		for range 3 {
+			if _, err := io.WriteString(w, "0123456789"); err != nil {
+				return err
+			}
+			if err := http.NewResponseController(w).Flush(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}},
+	"nothing written": {"GET", 0, func(http.ResponseWriter, *http.Request) error { return nil }},
+	"no content": {"GET", 0, func(w http.ResponseWriter, _ *http.Request) error {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}},
+	"head": {"HEAD", 0, func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Length", "5")
+		_, err := io.WriteString(w, "hello")
+		return err
+	}},
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+type dirKey struct{}
+
+// TestNoResponseEndsBeforeItsRecord stops the log: the client must get no end
+// of a response of any form, and all of it when the log goes on.
+func TestNoResponseEndsBeforeItsRecord(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file.bin"), make([]byte, large), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
+		for name, form := range forms {
+			t.Run(proto+" "+name, func(t *testing.T) {
+				rec := &recorder{entered: make(chan struct{}), release: make(chan struct{}), withhold: true}
+				srv := serve(t, proto == "HTTP/2.0", chain(newHandler(rec, false), handlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+					return form.serve(w, r.WithContext(context.WithValue(r.Context(), dirKey{}, dir)))
+				})), nil)
+				ended := make(chan int, 1)
+				go fetch(t, srv, form.method, proto, ended)
+				<-rec.entered
+				select {
+				case n := <-ended:
+					t.Fatalf("the client has the whole response (%d bytes), but the record is not written", n)
+				case <-time.After(30 * time.Millisecond): // long enough for what is in flight on loopback
+				}
+				close(rec.release)
+				if n := <-ended; n != form.size {
+					t.Errorf("%d bytes, want %d", n, form.size)
+				}
+				if ev := rec.only(t); ev.Bytes != int64(form.size) || ev.End != audit.EndComplete {
+					t.Errorf("recorded %d bytes, %s", ev.Bytes, ev.End)
+				}
+			})
+		}
+	}
+}
+
+// fetch reads a response to its end and sends the size of its body.
+func fetch(t *testing.T, srv *httptest.Server, method, proto string, ended chan<- int) {
+	req, err := http.NewRequestWithContext(t.Context(), method, srv.URL, nil)
+	if err != nil {
+		t.Error(err)
+		ended <- -1
+		return
+	}
+	resp, err := srv.Client().Do(req)
+	if err != nil {
+		t.Error(err)
+		ended <- -1
+		return
+	}
+	defer resp.Body.Close()
+	if resp.Proto != proto {
+		t.Errorf("spoke %s", resp.Proto)
+	}
+	n, err := io.Copy(io.Discard, resp.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	ended <- int(n)
+}
+
+func get(t *testing.T, srv *httptest.Server, path string) (*http.Response, string, error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := srv.Client().Do(req)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return resp, string(b), err
+}
+
+func TestRecordSaysWhatWasSent(t *testing.T) {
+	failing := handlerFunc(func(http.ResponseWriter, *http.Request) error {
+		return caddyhttp.Error(http.StatusTeapot, errors.New("short and stout"))
+	})
+	for name, c := range map[string]struct {
+		inner      handlerFunc
+		errorInner handlerFunc
+		covered    bool
+		status     int
+		bytes      int64
+		end        audit.End
+	}{
+		"written":               {inner: func(w http.ResponseWriter, _ *http.Request) error { w.WriteHeader(201); return nil }, status: 201, end: audit.EndComplete},
+		"implicit":              {inner: func(http.ResponseWriter, *http.Request) error { return nil }, status: 200, end: audit.EndComplete},
+		"error, no error chain": {inner: failing, status: 418, end: audit.EndComplete},
+		"error, covered": {inner: failing, covered: true, status: 451, bytes: 4, end: audit.EndComplete, errorInner: func(w http.ResponseWriter, _ *http.Request) error {
+			w.WriteHeader(http.StatusUnavailableForLegalReasons)
+			_, err := io.WriteString(w, "page")
+			return err
+		}},
+		"plain error, covered": {inner: func(http.ResponseWriter, *http.Request) error { return errors.New("oops") }, covered: true, status: 500, end: audit.EndComplete, errorInner: func(w http.ResponseWriter, _ *http.Request) error {
+			w.WriteHeader(http.StatusInternalServerError)
+			return nil
+		}},
+		"error route fails too": {inner: failing, covered: true, status: 500, end: audit.EndComplete, errorInner: func(http.ResponseWriter, *http.Request) error { return errors.New("again") }},
+		"early hints":           {inner: func(w http.ResponseWriter, _ *http.Request) error { w.WriteHeader(103); w.WriteHeader(404); return nil }, status: 404, end: audit.EndComplete},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rec := &recorder{withhold: true}
+			h := newHandler(rec, c.covered)
+			var errorChain caddyhttp.Handler
+			if c.errorInner != nil {
+				errorChain = chain(newHandler(rec, true), c.errorInner)
+			}
+			srv := serve(t, true, chain(h, c.inner), errorChain)
+			resp, _, err := get(t, srv, "/x?a=1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			ev := rec.only(t)
+			if ev.Status != c.status || ev.Bytes != c.bytes || ev.End != c.end {
+				t.Errorf("recorded %d, %d bytes, %s", ev.Status, ev.Bytes, ev.End)
+			}
+			if got := resp.Header["X-Request-Id"]; len(got) != 1 || got[0] != ev.ID.String() {
+				t.Errorf("request id %q, recorded %s", got, ev.ID)
+			}
+		})
+	}
+}
+
+func TestInnerHandlerJoinsTheOpenRecord(t *testing.T) {
+	rec := &recorder{withhold: true}
+	inner := chain(newHandler(rec, false), handlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		audit.FromContext(r.Context()).SetHeaders("strict", nil)
+		_, err := io.WriteString(w, "x")
+		return err
+	}))
+	srv := serve(t, true, chain(newHandler(rec, true), inner), chain(newHandler(rec, true), inner))
+	if _, _, err := get(t, srv, "/"); err != nil {
+		t.Fatal(err)
+	}
+	if ev := rec.only(t); ev.Profile != "strict" {
+		t.Errorf("the annotation is lost: %+v", ev)
+	}
+}
+
+func TestUpstreamsRequestIDIsReplaced(t *testing.T) {
+	rec := &recorder{}
+	srv := serve(t, true, chain(newHandler(rec, false), handlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		if r.Header.Get("X-Request-Id") == "" {
+			t.Error("the upstream gets no request id")
+		}
+		w.Header()["X-Request-Id"] = []string{"theirs", "too"}
+		return nil
+	})), nil)
+	resp, _, err := get(t, srv, "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := resp.Header["X-Request-Id"]; len(got) != 1 || got[0] != rec.only(t).ID.String() {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestBrokenResponsesAreRecorded(t *testing.T) {
+	for name, c := range map[string]struct {
+		inner handlerFunc
+		end   audit.End
+	}{
+		"panic": {func(http.ResponseWriter, *http.Request) error { panic(http.ErrAbortHandler) }, audit.EndPanicked},
+		"too short": {func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Content-Length", "9")
+			_, err := io.WriteString(w, "x")
+			return err
+		}, audit.EndTruncated},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rec := &recorder{withhold: true}
+			srv := serve(t, false, chain(newHandler(rec, true), c.inner), nil)
+			if _, _, err := get(t, srv, "/"); err == nil {
+				t.Error("the client took the response for whole")
+			}
+			srv.Close() // waits for the handler
+			if ev := rec.only(t); ev.End != c.end {
+				t.Errorf("recorded as %s", ev.End)
+			}
+		})
+	}
+}
+
+func TestNoLogNoService(t *testing.T) {
+	rec := &recorder{refuses: errors.New("disk on fire"), withhold: true}
+	called := false
+	srv := serve(t, true, chain(newHandler(rec, true), handlerFunc(func(http.ResponseWriter, *http.Request) error {
+		called = true
+		return nil
+	})), nil)
+	resp, body, err := get(t, srv, "/")
+	if err != nil || resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || resp.Header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("%v %v %q", resp, err, body)
+	}
+	if called || strings.Contains(body, "fire") {
+		t.Error("the handlers ran, or the cause was shown to the client")
+	}
+}
+
+func TestResponseWithoutRecordIsNotCompleted(t *testing.T) {
+	for name, form := range forms {
+		if name == "file" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			rec := &recorder{fails: errors.New("disk full"), withhold: true}
+			srv := serve(t, false, chain(newHandler(rec, false), handlerFunc(form.serve)), nil)
+			req, err := http.NewRequestWithContext(t.Context(), form.method, srv.URL, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := srv.Client().Do(req)
+			if err != nil {
+				return // broken off: as it must be
+			}
+			defer resp.Body.Close()
+			if _, err := io.ReadAll(resp.Body); err == nil && resp.StatusCode != http.StatusServiceUnavailable {
+				t.Errorf("the client got a whole response: %s", resp.Status)
+			}
+		})
+	}
+}
+
+func TestTraceIDs(t *testing.T) {
+	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
+	for header, want := range map[string]string{
+		"00-" + id + "-00f067aa0ba902b7-01":                      id,
+		"00-" + strings.ToUpper(id) + "-00f067aa0ba902b7-01":     "",
+		"00-" + strings.Repeat("0", 32) + "-00f067aa0ba902b7-01": "",
+		"00-" + id: "", "": "", "00-" + id + "_00f067aa0ba902b7-01": "",
+	} {
+		if got := traceID(header); got != want {
+			t.Errorf("%q gives %q, want %q", header, got, want)
+		}
+	}
+}
