@@ -272,7 +272,7 @@ func (o *proxyOptions) config() object {
 	apps := object{
 		"soc2": object{"profile": o.profile, "data_dir": o.dataDir},
 		"http": app,
-		"pki": object{"certificate_authorities": object{"local": object{"install_trust": false}}},
+		"pki":  object{"certificate_authorities": object{"local": object{"install_trust": false}}},
 	}
 	if o.internal() {
 		apps["tls"] = object{"automation": object{"policies": []object{{

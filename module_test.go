@@ -1,0 +1,403 @@
+package soc2_test
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/audit/records"
+	"github.com/caddy-soc2/caddy-soc2/audit/verify"
+)
+
+// site is a Caddy running in this process. Caddy's configuration is
+// process-global: no two tests may run one at a time, and no other package of
+// this module may use caddy.Load in its tests.
+type site struct {
+	t           *testing.T
+	data        string
+	https, http int
+	client      *http.Client
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	s := &site{t: t, data: t.TempDir(), https: freePort(t), http: freePort(t)}
+	s.client = &http.Client{
+		Transport: &http.Transport{
+			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the internal authority of the test
+			ForceAttemptHTTP2: true, DisableKeepAlives: true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	t.Cleanup(func() { _ = caddy.Stop() })
+	return s
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // a TCP listener
+}
+
+// load runs a Caddyfile. GLOBAL stands for the options that every test needs.
+func (s *site) load(caddyfile string) error {
+	s.t.Helper()
+	global := fmt.Sprintf(`
+	admin off
+	persist_config off
+	skip_install_trust
+	local_certs
+	storage file_system %s/caddy
+	http_port %d
+	default_bind 127.0.0.1
+	servers {
+		listener_wrappers {
+			soc2
+			tls
+		}
+	}
+`, s.data, s.http)
+	r := strings.NewReplacer("GLOBAL", global, "DATA", filepath.Join(s.data, "soc2"), "SITE", fmt.Sprintf("https://localhost:%d", s.https))
+	out, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(r.Replace(caddyfile)), nil)
+	if err != nil {
+		return err
+	}
+	if err := caddy.Load(out, true); err != nil {
+		return err
+	}
+	s.ready()
+	return nil
+}
+
+// ready returns when the certificate, which Caddy issues in the background, is
+// there.
+func (s *site) ready() {
+	s.t.Helper()
+	config := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"} //nolint:gosec // as above
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	var err error
+	for range 2000 {
+		var conn net.Conn
+		conn, err = (&tls.Dialer{Config: config}).DialContext(s.t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", s.https))
+		if err == nil {
+			_ = conn.Close()
+			return
+		}
+		<-tick.C
+	}
+	s.t.Fatal(err)
+}
+
+func (s *site) get(url string, edit ...func(*http.Request)) *http.Response {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, f := range edit {
+		f(req)
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		s.t.Fatal(err)
+	}
+	return resp
+}
+
+func (s *site) url(path string) string { return fmt.Sprintf("https://localhost:%d%s", s.https, path) }
+
+func (s *site) dir() string { return filepath.Join(s.data, "soc2", "log") }
+
+// requests returns the request records of the log, by id.
+func (s *site) requests() map[string]requestRecord {
+	s.t.Helper()
+	all := map[string]requestRecord{}
+	_, err := records.Dir{FS: os.DirFS(s.dir())}.Scan(0, func(_ int64, b []byte) error {
+		var r requestRecord
+		if err := json.Unmarshal(b, &r); err != nil {
+			return err
+		}
+		if r.Kind != string(audit.KindRequest) {
+			return nil
+		}
+		if _, twice := all[r.ID]; twice {
+			return fmt.Errorf("request %s is recorded twice", r.ID)
+		}
+		all[r.ID] = r
+		return nil
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return all
+}
+
+type requestRecord struct {
+	Kind     string
+	ID       string
+	Server   string
+	Request  struct{ Host, Path, Proto string }
+	Headers  struct{ Profile string }
+	Response struct {
+		Status int
+		Bytes  int64
+		End    string
+		Error  string
+	}
+}
+
+// verify stops Caddy and verifies the log.
+func (s *site) verify() {
+	s.t.Helper()
+	if err := caddy.Stop(); err != nil {
+		s.t.Fatal(err)
+	}
+	key, err := audit.LoadKey(filepath.Join(s.data, "soc2", "keys", "log.key"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	v, err := key.Verifier()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r, err := verify.Dir(os.DirFS(s.dir()), []note.Verifier{v}, verify.Options{})
+	if err != nil || !r.OK() || r.Signed != r.Records {
+		s.t.Fatalf("the log does not verify: %+v, %v", r, err)
+	}
+}
+
+// TestEveryResponseIsCovered asks for responses that come out of different
+// places of Caddy and holds each against its one record.
+func TestEveryResponseIsCovered(t *testing.T) {
+	s := newSite(t)
+	err := s.load(`
+{
+	GLOBAL
+	soc2 {
+		instance test
+		data_dir DATA
+	}
+}
+SITE {
+	soc2_audit
+	handle /strict {
+		soc2_headers strict
+		respond "strict"
+	}
+	handle /error {
+		error 404
+	}
+	handle /own-error-page {
+		error "no" 403
+	}
+	handle /plain {
+		respond "plain"
+	}
+	handle_errors 403 {
+		respond "sorry" 410
+	}
+}
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := fmt.Sprintf("http://localhost:%d/x", s.http)
+	for _, c := range []struct {
+		name, url, profile string
+		status             int
+		bytes              int64
+		edit               func(*http.Request)
+	}{
+		{name: "site", url: s.url("/plain"), status: 200, bytes: 5},
+		{name: "site with its own profile", url: s.url("/strict"), status: 200, bytes: 6, profile: "strict"},
+		{name: "error without a page", url: s.url("/error"), status: 404},
+		{name: "error with a page of another status", url: s.url("/own-error-page"), status: 410, bytes: 5},
+		{name: "no route", url: s.url("/none"), status: 200},
+		{name: "unknown host", url: s.url("/"), status: 200, edit: func(r *http.Request) { r.Host = "other.example" }},
+		{name: "bad host", url: s.url("/"), status: 400, edit: func(r *http.Request) { r.Host = "..." }},
+		{name: "long method", url: s.url("/plain"), status: 405, edit: func(r *http.Request) { r.Method = strings.Repeat("X", 40) }},
+		{name: "redirect to HTTPS", url: plain, status: 308},
+		{name: "redirect of an unknown host", url: plain, status: 308, edit: func(r *http.Request) { r.Host = "other.example" }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			edits := []func(*http.Request){}
+			if c.edit != nil {
+				edits = append(edits, c.edit)
+			}
+			resp := s.get(c.url, edits...)
+			checkRecord(t, s, resp, c.status, c.bytes, c.profile)
+		})
+	}
+	if n := len(s.requests()); n != 10 {
+		t.Errorf("%d records for 10 requests", n)
+	}
+	s.verify()
+}
+
+func checkRecord(t *testing.T, s *site, resp *http.Response, status int, bytes int64, profile string) {
+	t.Helper()
+	if profile == "" {
+		profile = "baseline"
+	}
+	ids := resp.Header["X-Request-Id"]
+	if len(ids) != 1 {
+		t.Fatalf("request ids %q", ids)
+	}
+	r, ok := s.requests()[ids[0]]
+	if !ok {
+		t.Fatal("the response is not recorded")
+	}
+	if resp.StatusCode != status || r.Response.Status != status || r.Response.Bytes != bytes || r.Response.End != "complete" {
+		t.Errorf("sent %d, recorded %+v", resp.StatusCode, r.Response)
+	}
+	if r.Headers.Profile != profile || resp.Header.Get("X-Content-Type-Options") != "nosniff" || resp.Header.Get("Server") != "" {
+		t.Errorf("profile %q; sent %v", r.Headers.Profile, resp.Header)
+	}
+}
+
+const minimal = `
+{
+	GLOBAL
+	soc2 {
+		instance %s
+		data_dir DATA
+		%s
+	}
+}
+SITE {
+	respond "%s"
+	%s
+}
+`
+
+func TestReloadKeepsOneLog(t *testing.T) {
+	s := newSite(t)
+	for i := range 5 {
+		if err := s.load(fmt.Sprintf(minimal, fmt.Sprint("test", i), "", fmt.Sprint(i), "")); err != nil {
+			t.Fatal(err)
+		}
+		s.get(s.url("/"))
+		for name, bad := range map[string]string{
+			"unknown matcher": fmt.Sprintf(minimal, "bad", "", "x", "respond /y {http.nonsense} {\n close\n}\n  reverse_proxy {\n to 127.0.0.1:1\n transport nonsense\n}"),
+			"bad interval":    fmt.Sprintf(minimal, "bad", "audit {\n checkpoint every 1ns\n}", "x", ""),
+			"another key":     fmt.Sprintf(minimal, "bad", "audit {\n key_file DATA/other.key\n}", "x", ""),
+		} {
+			if err := s.load(bad); err == nil {
+				t.Fatalf("%s: it was loaded", name)
+			}
+		}
+		if resp := s.get(s.url("/")); resp.StatusCode != http.StatusOK {
+			t.Fatalf("after rejected reloads: %s", resp.Status)
+		}
+	}
+	if n := len(s.requests()); n != 10 {
+		t.Errorf("%d records for 10 requests", n)
+	}
+	s.verify()
+	kinds := map[audit.Kind]int{}
+	_, err := records.Dir{FS: os.DirFS(s.dir())}.Scan(0, func(_ int64, b []byte) error {
+		h, err := audit.ParseHeader(b)
+		kinds[h.Kind]++
+		return err
+	})
+	if err != nil || kinds[audit.KindOpen] != 1 || kinds[audit.KindClose] != 1 {
+		t.Errorf("%v, %v", kinds, err)
+	}
+}
+
+// TestRejectedConfigurationsNameTheRemedy tries configurations that cannot
+// run. Each error is one line that names the field or path and what to do.
+func TestRejectedConfigurationsNameTheRemedy(t *testing.T) {
+	s := newSite(t)
+	file := filepath.Join(s.data, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open := filepath.Join(s.data, "open.key")
+	if err := os.WriteFile(open, []byte("x"), 0o644); err != nil { //nolint:gosec // that is the point
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct{ options, want string }{
+		"profile":          {"profile paranoid", "choose baseline, strict or api"},
+		"mode":             {"audit {\n mode sometimes\n}", "choose durable or async"},
+		"directory":        {"audit {\n dir " + file + "/log\n}", "set data_dir or audit dir"},
+		"open key file":    {"audit {\n key_file " + open + "\n}", "chmod 600"},
+		"interval":         {"audit {\n checkpoint every 1ms\n}", "at least 100ms"},
+		"instance as name": {"instance \"a b\"", "no spaces"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := s.load(fmt.Sprintf(minimal, "test", c.options, "x", ""))
+			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	if _, err := os.Stat(s.dir()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a rejected configuration made a log: %v", err)
+	}
+}
+
+func TestServiceWithoutTheAppIsRefused(t *testing.T) {
+	s := newSite(t)
+	err := s.load("{\n GLOBAL\n}\nSITE {\n respond x\n}\n")
+	if err == nil || !strings.Contains(err.Error(), "global options") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestLogClosesWhenSoc2IsRemoved loads a configuration without soc2: the log is
+// closed in order and free for another writer.
+func TestLogClosesWhenSoc2IsRemoved(t *testing.T) {
+	s := newSite(t)
+	if err := s.load(fmt.Sprintf(minimal, "test", "", "x", "")); err != nil {
+		t.Fatal(err)
+	}
+	s.get(s.url("/"))
+	if err := caddy.Load([]byte(`{"admin":{"disabled":true,"config":{"persist":false}}}`), true); err != nil {
+		t.Fatal(err)
+	}
+	log, err := audit.Open(audit.Config{Dir: s.dir(), Key: key(t, s)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.Append(context.Background(), []byte(`"time":"2026-01-01T00:00:00Z","kind":"test"`)); err != nil {
+		t.Error(err)
+	}
+	if err := log.Close(); err != nil {
+		t.Error(err)
+	}
+	s.verify()
+}
+
+func key(t *testing.T, s *site) *audit.Key {
+	t.Helper()
+	k, err := audit.LoadKey(filepath.Join(s.data, "soc2", "keys", "log.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
