@@ -103,7 +103,7 @@ func LoadKey(name string) (*Key, error) {
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return nil, fmt.Errorf("reading key: %s has mode %04o, so others can read it: chmod 600 it", name, mode)
 	}
-	b, err := os.ReadFile(name) //nolint:gosec // configuration names the file
+	b, err := os.ReadFile(name)
 	if err != nil {
 		return nil, fmt.Errorf("reading key: %w", err)
 	}

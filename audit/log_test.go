@@ -233,7 +233,7 @@ func TestTornTailAtEveryByte(t *testing.T) {
 	b.append(20)
 	live := copyDir(t, b.dir) // like kill -9: no close, no checkpoint over the appends
 	name := filepath.Join(live, records.Folder, segment.Name(0, false))
-	whole, err := os.ReadFile(name) //nolint:gosec // a test
+	whole, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -341,7 +341,7 @@ func TestDamagedLogsAreNotOpened(t *testing.T) {
 }
 
 func flip(name string, at int) error {
-	b, err := os.ReadFile(name) //nolint:gosec // a test
+	b, err := os.ReadFile(name)
 	if err != nil {
 		return err
 	}
@@ -379,7 +379,7 @@ func hashDir(t *testing.T, dir string) (h tlog.Hash) {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		b, err := os.ReadFile(path) //nolint:gosec // a test
+		b, err := os.ReadFile(path)
 		fmt.Fprintf(&all, "%s %x\n", path, b)
 		return err
 	})

@@ -96,7 +96,7 @@ func (x *exporter) records(src records.Dir) error {
 		return nil
 	}
 	_, err := src.Scan(0, func(seq int64, record []byte) error {
-		x.bundle = append(x.bundle, byte(len(record)>>8), byte(len(record))) //nolint:gosec // at most MaxRecord
+		x.bundle = append(x.bundle, byte(len(record)>>8), byte(len(record)))
 		x.bundle = append(x.bundle, record...)
 		x.tree.Append(tlog.RecordHash(record), func(level int, index int64, hashes []tree.Hash) {
 			x.put(tree.TilePath(level, index, tree.Width), tree.Join(hashes))

@@ -63,11 +63,11 @@ func TestEveryFlippedByteIsFound(t *testing.T) {
 		step, at := 1, 0
 		if len(f.Data) > 1000 {
 			step = 7
-			at = rand.IntN(step) //nolint:gosec // a test
+			at = rand.IntN(step)
 		}
 		for ; at < len(f.Data); at += step {
 			original := f.Data[at]
-			f.Data[at] ^= 1 << rand.IntN(8) //nolint:gosec // a test
+			f.Data[at] ^= 1 << rand.IntN(8)
 			r, err := verify.Dir(files, []note.Verifier{v}, verify.Options{})
 			if err != nil || r.OK() {
 				t.Fatalf("byte %d of %s: not found: %v", at, path, err)

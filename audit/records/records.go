@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"sort"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/segment"
@@ -157,7 +158,7 @@ func (d Dir) sealedBundle(s Segment, seq int64) ([]byte, int64, error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("reading segment: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	info, err := f.Stat()
 	if err != nil {
 		return nil, 0, fmt.Errorf("reading segment: %w", err)
@@ -247,8 +248,8 @@ func (d Dir) Newest(fn func(seq int64, record []byte) bool) error {
 		if err != nil && i < len(list)-1 {
 			return fmt.Errorf("%s: %w", list[i].Path(), err)
 		}
-		for j := len(all) - 1; j >= 0; j-- {
-			if !fn(list[i].First+int64(j), all[j]) {
+		for j, a := range slices.Backward(all) {
+			if !fn(list[i].First+int64(j), a) {
 				return nil
 			}
 		}

@@ -47,8 +47,8 @@ func Seal(frames []byte, first int64) ([]byte, error) {
 	cut := func(at int) {
 		before := len(out)
 		out = encoder().EncodeAll(frames[start:at], out)
-		table = binary.LittleEndian.AppendUint32(table, uint32(len(out)-before)) //nolint:gosec // a bundle is less than 2^24
-		table = binary.LittleEndian.AppendUint32(table, uint32(at-start))        //nolint:gosec // as above
+		table = binary.LittleEndian.AppendUint32(table, uint32(len(out)-before))
+		table = binary.LittleEndian.AppendUint32(table, uint32(at-start))
 		start = at
 	}
 	offset := 0
@@ -73,10 +73,10 @@ func Seal(frames []byte, first int64) ([]byte, error) {
 func appendTable(out, table []byte) []byte {
 	le := binary.LittleEndian
 	out = le.AppendUint32(out, skippableMagic)
-	out = le.AppendUint32(out, uint32(len(table)+tableFooter)) //nolint:gosec // a few bytes a bundle
+	out = le.AppendUint32(out, uint32(len(table)+tableFooter))
 	out = append(out, table...)
-	out = le.AppendUint32(out, uint32(len(table)/tableEntry)) //nolint:gosec // as above
-	out = append(out, 0)                                      // descriptor: no checksums, zstd frames have their own
+	out = le.AppendUint32(out, uint32(len(table)/tableEntry))
+	out = append(out, 0) // descriptor: no checksums, zstd frames have their own
 	return le.AppendUint32(out, seekableMagic)
 }
 

@@ -122,7 +122,7 @@ func AppendFrame(dst []byte, seq int64, body []byte) ([]byte, error) {
 	dst = append(dst, crcMember...)
 	dst = appendHex32(dst, sum)
 	dst = append(dst, '"', '}')
-	binary.BigEndian.PutUint16(dst[start:], uint16(len(dst)-start-prefix)) //nolint:gosec // at most MaxRecord
+	binary.BigEndian.PutUint16(dst[start:], uint16(len(dst)-start-prefix))
 	return dst, nil
 }
 

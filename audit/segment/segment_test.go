@@ -154,7 +154,7 @@ func TestSealedIsPlainZstd(t *testing.T) {
 	if err := os.WriteFile(name, sealed, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(tool, "-dc", name).Output() //nolint:gosec // a test
+	out, err := exec.Command(tool, "-dc", name).Output()
 	if err != nil || !bytes.Equal(out, raw) {
 		t.Fatalf("zstd -dc gives %d bytes, want %d: %v", len(out), len(raw), err)
 	}

@@ -45,7 +45,7 @@ func TestAgainstTlog(t *testing.T) {
 		return out, nil
 	})
 	interesting := map[int64]bool{0: true, 1: true, 2: true, 255: true, 256: true, 257: true, 511: true, 512: true, 65_535: true, 65_536: true, 65_537: true, 69_999: true}
-	for i := int64(0); i < n; i++ {
+	for i := range int64(n) {
 		if interesting[i] {
 			checkSize(t, &tr, tiles, leaves, ref)
 		}
@@ -95,7 +95,7 @@ func TestTreeGrowsTheSameAfterRebuilding(t *testing.T) {
 	var tr Tree
 	tiles := store{}
 	var leaves []Hash
-	for i := int64(0); i < 1000; i++ {
+	for i := range int64(1000) {
 		leaves = append(leaves, leaf(i))
 		tr.Append(leaf(i), tiles.put)
 	}

@@ -25,7 +25,7 @@ func Keys(list []string) ([]note.Verifier, error) {
 	var keys []note.Verifier
 	for _, s := range list {
 		if !strings.Contains(s, "+") {
-			b, err := os.ReadFile(s) //nolint:gosec // the user names the file
+			b, err := os.ReadFile(s)
 			if err != nil {
 				return nil, fmt.Errorf("--key %s is neither a verifier key (NAME+HASH+KEY) nor a file with one: %w", s, err)
 			}
@@ -106,7 +106,9 @@ const shown = 20
 // Text returns the report for people.
 func (r *Report) Text() string {
 	var b strings.Builder
-	line := func(name, format string, args ...any) { fmt.Fprintf(&b, "%-10s %s\n", name, fmt.Sprintf(format, args...)) }
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-10s %s\n", name, fmt.Sprintf(format, args...))
+	}
 	if r.OK() {
 		line("VERIFIED", "%d records", r.Records)
 	} else {

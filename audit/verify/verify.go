@@ -28,7 +28,6 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/audit/segment"
 	"github.com/caddy-soc2/caddy-soc2/audit/tree"
-	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
 // Problem is something that a log which nobody tampered with does not have.
@@ -121,6 +120,9 @@ func (c *check) note(what string, args ...any) {
 	c.Notes = append(c.Notes, fmt.Sprintf(what, args...))
 }
 
+// tempSuffix ends the names of files that were not yet renamed into place.
+const tempSuffix = ".tmp"
+
 // files looks at the name of every file.
 func (c *check) files() error {
 	c.tiles = map[string]bool{}
@@ -128,7 +130,7 @@ func (c *check) files() error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		if strings.HasSuffix(path, durable.TempSuffix) {
+		if strings.HasSuffix(path, tempSuffix) {
 			c.note("%s is left from an interrupted write and is not part of the log", path)
 			return nil
 		}
@@ -259,8 +261,8 @@ func (c *check) record(s records.Segment, seq int64, record []byte, t *tally) {
 	c.To, c.closed = h.Time, h.Kind == "log.close"
 	t.add(h, len(record))
 	if h.Kind == "rollup" {
-		h.rollup.seq, h.rollup.path = seq, s.Path()
-		c.rollups[h.rollup.Segment.First] = h.rollup
+		h.seq, h.path = seq, s.Path()
+		c.rollups[h.Segment.First] = h.rollup
 	}
 	c.Records++
 	c.tree.Append(tlog.RecordHash(record), c.tile)

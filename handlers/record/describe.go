@@ -167,8 +167,7 @@ func (x *exchange) finish(r *http.Request, now time.Time) {
 	x.Duration = now.Sub(x.Start)
 	x.Bytes = x.writer.bytes
 	if err, ok := r.Context().Value(caddyhttp.ErrorCtxKey).(error); ok {
-		var he caddyhttp.HandlerError
-		if errors.As(err, &he) {
+		if he, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
 			x.Error = he.ID
 		}
 	}

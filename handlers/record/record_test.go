@@ -219,19 +219,26 @@ func fetch(t *testing.T, srv *httptest.Server, method, proto string, ended chan<
 	ended <- int(n)
 }
 
-func get(t *testing.T, srv *httptest.Server, path string) (*http.Response, string, error) {
+// answer is a response that was read to its end.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func get(t *testing.T, srv *httptest.Server) (answer, error) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+path, nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	resp, err := srv.Client().Do(req)
 	if err != nil {
-		return nil, "", err
+		return answer{}, err
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	return resp, string(b), err
+	return answer{resp.StatusCode, resp.Header, string(b)}, err
 }
 
 func TestRecordSaysWhatWasSent(t *testing.T) {
@@ -269,7 +276,7 @@ func TestRecordSaysWhatWasSent(t *testing.T) {
 				errorChain = chain(newHandler(rec, true), c.errorInner)
 			}
 			srv := serve(t, true, chain(h, c.inner), errorChain)
-			resp, _, err := get(t, srv, "/x?a=1")
+			got, err := get(t, srv)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -277,8 +284,8 @@ func TestRecordSaysWhatWasSent(t *testing.T) {
 			if ev.Status != c.status || ev.Bytes != c.bytes || ev.End != c.end {
 				t.Errorf("recorded %d, %d bytes, %s", ev.Status, ev.Bytes, ev.End)
 			}
-			if got := resp.Header["X-Request-Id"]; len(got) != 1 || got[0] != ev.ID.String() {
-				t.Errorf("request id %q, recorded %s", got, ev.ID)
+			if id := got.header["X-Request-Id"]; len(id) != 1 || id[0] != ev.ID.String() {
+				t.Errorf("request id %q, recorded %s", id, ev.ID)
 			}
 		})
 	}
@@ -292,7 +299,7 @@ func TestInnerHandlerJoinsTheOpenRecord(t *testing.T) {
 		return err
 	}))
 	srv := serve(t, true, chain(newHandler(rec, true), inner), chain(newHandler(rec, true), inner))
-	if _, _, err := get(t, srv, "/"); err != nil {
+	if _, err := get(t, srv); err != nil {
 		t.Fatal(err)
 	}
 	if ev := rec.only(t); ev.Profile != "strict" {
@@ -309,12 +316,12 @@ func TestUpstreamsRequestIDIsReplaced(t *testing.T) {
 		w.Header()["X-Request-Id"] = []string{"theirs", "too"}
 		return nil
 	})), nil)
-	resp, _, err := get(t, srv, "/")
+	got, err := get(t, srv)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := resp.Header["X-Request-Id"]; len(got) != 1 || got[0] != rec.only(t).ID.String() {
-		t.Errorf("%q", got)
+	if id := got.header["X-Request-Id"]; len(id) != 1 || id[0] != rec.only(t).ID.String() {
+		t.Errorf("%q", id)
 	}
 }
 
@@ -333,7 +340,7 @@ func TestBrokenResponsesAreRecorded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rec := &recorder{withhold: true}
 			srv := serve(t, false, chain(newHandler(rec, true), c.inner), nil)
-			if _, _, err := get(t, srv, "/"); err == nil {
+			if _, err := get(t, srv); err == nil {
 				t.Error("the client took the response for whole")
 			}
 			srv.Close() // waits for the handler
@@ -351,11 +358,11 @@ func TestNoLogNoService(t *testing.T) {
 		called = true
 		return nil
 	})), nil)
-	resp, body, err := get(t, srv, "/")
-	if err != nil || resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || resp.Header.Get("Content-Type") != "application/problem+json" {
-		t.Errorf("%v %v %q", resp, err, body)
+	got, err := get(t, srv)
+	if err != nil || got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") == "" || got.header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("%+v %v", got, err)
 	}
-	if called || strings.Contains(body, "fire") {
+	if called || strings.Contains(got.body, "fire") {
 		t.Error("the handlers ran, or the cause was shown to the client")
 	}
 }

@@ -57,7 +57,7 @@ type OS struct{}
 
 // OpenFile implements FS.
 func (OS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
-	f, err := os.OpenFile(name, flag, perm) //nolint:gosec // the log's directory is configuration
+	f, err := os.OpenFile(name, flag, perm)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func (OS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
 }
 
 // ReadFile implements FS.
-func (OS) ReadFile(name string) ([]byte, error) { return os.ReadFile(name) } //nolint:gosec // as above
+func (OS) ReadFile(name string) ([]byte, error) { return os.ReadFile(name) }
 
 // ReadDir implements FS.
 func (OS) ReadDir(name string) ([]fs.DirEntry, error) { return os.ReadDir(name) }
@@ -81,7 +81,7 @@ func (OS) Remove(name string) error { return os.Remove(name) }
 
 // SyncDir implements FS.
 func (OS) SyncDir(name string) error {
-	d, err := os.Open(name) //nolint:gosec // as above
+	d, err := os.Open(name)
 	if err != nil {
 		return err
 	}

@@ -22,11 +22,11 @@ type Lock struct{ dir *os.File }
 // fcntl locks it excludes a second opener in the same process too, and it
 // leaves no file behind.
 func LockDir(name string) (*Lock, error) {
-	d, err := os.Open(name) //nolint:gosec // the log's directory is configuration
+	d, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	err = unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB) //nolint:gosec // a file descriptor fits an int
+	err = unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		holder := lockHolder(d)
 		_ = d.Close()

@@ -9,8 +9,8 @@ import (
 // datasync flushes the data of f and the metadata needed to read it back.
 func datasync(f *os.File) error {
 	for {
-		err := unix.Fdatasync(int(f.Fd())) //nolint:gosec // a file descriptor fits an int
-		if err != unix.EINTR {             //nolint:errorlint // a bare errno
+		err := unix.Fdatasync(int(f.Fd()))
+		if err != unix.EINTR {
 			return err
 		}
 	}
