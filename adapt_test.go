@@ -61,3 +61,25 @@ func adapt(t *testing.T, caddyfile string) string {
 	}
 	return b.String() + "\n"
 }
+
+// TestExamplesAreWhatTheReadmeSays keeps the README's Caddyfile, the one in
+// examples and its JSON together.
+func TestExamplesAreWhatTheReadmeSays(t *testing.T) {
+	caddyfile := readFile(t, "examples/Caddyfile")
+	if !strings.Contains(readFile(t, "README.md"), "```caddyfile\n"+caddyfile+"```\n") {
+		t.Error("README.md does not show examples/Caddyfile")
+	}
+	if got := adapt(t, caddyfile); got != readFile(t, "examples/config.json") {
+		t.Errorf("examples/config.json is not what examples/Caddyfile gives:\n%s", got)
+	}
+	adapt(t, readFile(t, "deploy/Caddyfile"))
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name) //nolint:gosec // a test
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
