@@ -77,7 +77,7 @@ func TestWriteFileIsAtomic(t *testing.T) {
 			if (err == nil) != (fail == "") || fail != "" && !errors.Is(err, errFault) {
 				t.Errorf("%s: %v", fail, err)
 			}
-			got, err := os.ReadFile(name) //nolint:gosec // a test
+			got, err := os.ReadFile(name)
 			if err != nil {
 				t.Fatal(err)
 			}
