@@ -41,7 +41,6 @@ import (
 	"sync/atomic"
 	"time"
 
-
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/audit/segment"
