@@ -2,8 +2,11 @@ package record
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,6 +19,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/quic-go/quic-go/http3"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 )
@@ -57,10 +61,9 @@ func (r *recorder) only(t *testing.T) audit.Event {
 
 type handlerFunc = caddyhttp.HandlerFunc
 
-// serve runs a route chain, and an error chain as Caddy's server does.
-func serve(t *testing.T, h2 bool, primary, errorChain caddyhttp.Handler) *httptest.Server {
-	t.Helper()
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// server runs a route chain, and an error chain as Caddy's server does.
+func server(primary, errorChain caddyhttp.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		repl := caddy.NewReplacer()
 		r = caddyhttp.PrepareRequest(r, repl, w, &caddyhttp.Server{})
 		err := primary.ServeHTTP(w, r)
@@ -75,7 +78,12 @@ func serve(t *testing.T, h2 bool, primary, errorChain caddyhttp.Handler) *httpte
 			}
 		}
 		w.WriteHeader(status)
-	}))
+	})
+}
+
+func serve(t *testing.T, h2 bool, primary, errorChain caddyhttp.Handler) *httptest.Server {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(server(primary, errorChain))
 	srv.EnableHTTP2 = h2
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
@@ -167,15 +175,16 @@ func TestNoResponseEndsBeforeItsRecord(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "file.bin"), make([]byte, large), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
+	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0", "HTTP/3.0"} {
 		for name, form := range forms {
 			t.Run(proto+" "+name, func(t *testing.T) {
 				rec := &recorder{entered: make(chan struct{}), release: make(chan struct{}), withhold: true}
-				srv := serve(t, proto == "HTTP/2.0", chain(newHandler(rec, false), handlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+				handler := chain(newHandler(rec, false), handlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 					return form.serve(w, r.WithContext(context.WithValue(r.Context(), dirKey{}, dir)))
-				})), nil)
+				}))
+				client, url := start(t, proto, handler)
 				ended := make(chan int, 1)
-				go fetch(t, srv, form.method, proto, ended)
+				go fetch(t, client, url, form.method, proto, ended)
 				<-rec.entered
 				select {
 				case n := <-ended:
@@ -194,15 +203,39 @@ func TestNoResponseEndsBeforeItsRecord(t *testing.T) {
 	}
 }
 
+// start serves a handler over one protocol.
+func start(t *testing.T, proto string, h caddyhttp.Handler) (*http.Client, string) {
+	t.Helper()
+	srv := serve(t, proto == "HTTP/2.0", h, nil)
+	if proto != "HTTP/3.0" {
+		return srv.Client(), srv.URL
+	}
+	conn, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h3 := &http3.Server{Handler: server(h, nil), TLSConfig: http3.ConfigureTLSConfig(srv.TLS)}
+	go func() { _ = h3.Serve(conn) }() // ends with Close
+	pool := x509.NewCertPool()
+	pool.AddCert(srv.Certificate())
+	transport := &http3.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "example.com"}}
+	t.Cleanup(func() {
+		_ = transport.Close()
+		_ = h3.Close()
+		_ = conn.Close()
+	})
+	return &http.Client{Transport: transport}, "https://" + conn.LocalAddr().String()
+}
+
 // fetch reads a response to its end and sends the size of its body.
-func fetch(t *testing.T, srv *httptest.Server, method, proto string, ended chan<- int) {
-	req, err := http.NewRequestWithContext(t.Context(), method, srv.URL, nil)
+func fetch(t *testing.T, client *http.Client, url, method, proto string, ended chan<- int) {
+	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
 	if err != nil {
 		t.Error(err)
 		ended <- -1
 		return
 	}
-	resp, err := srv.Client().Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		t.Error(err)
 		ended <- -1
