@@ -7,43 +7,55 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// Admin serves the same evidence below /soc2/ on Caddy's admin API. Caddy makes
-// it for every configuration and never cleans it up, so it finds the app of the
-// running configuration anew for each request.
-type Admin struct{}
+// adminBase is the path of the evidence on the admin API.
+const adminBase = "/soc2"
 
-// adminPrefix is where the admin API serves the evidence.
-const adminPrefix = "/soc2"
+// Admin serves the API on Caddy's admin endpoint, below /soc2/v1. Who may read
+// it there is what the admin endpoint is configured for.
+type Admin struct{}
 
 // CaddyModule returns the Caddy module information.
 func (*Admin) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "admin.api.soc2", New: func() caddy.Module { return new(Admin) }}
+	return caddy.ModuleInfo{
+		ID:  "admin.api.soc2",
+		New: func() caddy.Module { return new(Admin) },
+	}
 }
 
 // Routes implements caddy.AdminRouter.
 func (*Admin) Routes() []caddy.AdminRoute {
-	api := newAPI(adminPrefix, running)
+	api := NewAPI(activeSource)
 	return []caddy.AdminRoute{{
-		Pattern: adminPrefix + "/",
+		Pattern: adminBase + "/",
 		Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-			rest, _ := cutPrefix(r.URL.Path, adminPrefix)
-			api.serve(w, r, rest)
+			path, ok := below(r.URL.Path, adminBase+apiVersion)
+			if !ok {
+				notFound(w, r)
+				return nil
+			}
+			api.Serve(w, r, path)
 			return nil
 		}),
 	}}
 }
 
-// running returns the app of the running configuration.
-func running() (Source, error) {
+// activeSource returns the app of the configuration that runs. It is asked for
+// each request, because the router may exist before the app and is never
+// cleaned up.
+func activeSource() (Source, error) {
 	app, err := caddy.ActiveContext().AppIfConfigured("soc2")
 	if err != nil {
 		return nil, err
 	}
 	source, ok := app.(Source)
 	if !ok {
-		return nil, fmt.Errorf("the app soc2 is a %T, which has no log", app)
+		return nil, fmt.Errorf("the app soc2 is a %T, which has no evidence", app)
 	}
 	return source, nil
 }
 
-var _ caddy.AdminRouter = (*Admin)(nil)
+// Interface guards
+var (
+	_ caddy.Module      = (*Admin)(nil)
+	_ caddy.AdminRouter = (*Admin)(nil)
+)

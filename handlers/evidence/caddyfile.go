@@ -6,18 +6,22 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// ParseCaddyfile sets up the handler from a Caddyfile:
+// ParseCaddyfile sets up the handler from a Caddyfile. For the syntax see
+// UnmarshalCaddyfile.
+func ParseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(Handler)
+	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	return handler, nil
+}
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
 //
-//	soc2_evidence {
+//	soc2_evidence [<matcher>] {
 //		prefix <path>
 //		allow_unauthenticated
 //	}
-func ParseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-	var handler Handler
-	return &handler, handler.UnmarshalCaddyfile(h.Dispenser)
-}
-
-// UnmarshalCaddyfile implements caddyfile.Unmarshaler.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	if d.NextArg() {
@@ -27,7 +31,10 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		switch d.Val() {
 		case "prefix":
 			if !d.AllArgs(&h.Prefix) {
-				return d.Errf("prefix takes one argument, for example %s", defaultPrefix)
+				return d.Errf("prefix takes one argument")
+			}
+			if err := h.Validate(); err != nil {
+				return d.WrapErr(err)
 			}
 		case "allow_unauthenticated":
 			if d.NextArg() {

@@ -1,14 +1,15 @@
-// Package evidence serves what the audit log holds to people and programs
-// that may see it.
+// Package evidence serves what an auditor asks of the log: its signed head,
+// its records with their proofs, and a status page. The same API is served on
+// sites, by Handler, and on Caddy's admin API, by Admin.
 package evidence
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -16,32 +17,38 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit"
 )
 
-// Source is what this package asks of the soc2 app.
+// Source is the most that this package asks of the soc2 app.
 type Source interface {
+	// Log is the audit log.
 	Log() *audit.Log
+	// Instance is the name of this server in records.
 	Instance() string
+	// Profile is the header profile of sites that choose none.
 	Profile() string
 }
 
-// Handler serves the status of the audit log, its signed head and its records
-// below one path prefix. It only reads: GET and HEAD.
-//
-// It serves a request only if the client's certificate was verified, if an
-// authentication handler in front set {http.auth.user.id}, or if
-// allow_unauthenticated is set.
-type Handler struct {
-	// Prefix is the path below which the evidence is served. It begins with
-	// a slash and does not end with one. Default: /.soc2
-	Prefix string `json:"prefix,omitempty"`
+// defaultPrefix is where the evidence is served if nothing else is said.
+const defaultPrefix = "/.soc2"
 
-	// AllowUnauthenticated serves everybody who can reach the handler. It is
-	// meant for a site that only this host reaches. Default: false.
+// Handler serves the evidence below a prefix and leaves all other paths to the
+// handlers after it. It changes nothing: it answers GET and HEAD.
+//
+// It fails closed. A request is served only if its client showed a certificate
+// that was verified, or if a handler before this one authenticated it, which is
+// when {http.auth.user.id} is set. A configuration under which no request can
+// be either is refused.
+type Handler struct {
+	// AllowUnauthenticated serves the evidence to everybody whom the route
+	// lets through. Default: false.
 	AllowUnauthenticated bool `json:"allow_unauthenticated,omitempty"`
 
-	api *api
-}
+	// Prefix is the path below which the evidence is served, as the client
+	// sees it, even where handle_path strips it. Default: /.soc2.
+	Prefix string `json:"prefix,omitempty"`
 
-const defaultPrefix = "/.soc2"
+	api  *API
+	page *page
+}
 
 // CaddyModule returns the Caddy module information.
 func (*Handler) CaddyModule() caddy.ModuleInfo {
@@ -51,13 +58,15 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-var errNobody = errors.New("soc2_evidence would answer nobody: put an authentication handler such as basic_auth in front of it, have the server verify client certificates, or set allow_unauthenticated")
-
-// Provision finds the log. It refuses a configuration in which no request can
-// be authenticated; where that cannot be known, the requests are.
+// Provision finds the log.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.Prefix == "" {
 		h.Prefix = defaultPrefix
+	}
+	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !h.AllowUnauthenticated && server != nil && !mayAuthenticate(server) {
+		return errors.New("soc2_evidence would serve nobody, because nothing on this server authenticates a request: " +
+			"put an authenticator before it (such as basic_auth), or verify client certificates (tls client_auth with a trust_pool), or set allow_unauthenticated")
 	}
 	app, err := ctx.AppIfConfigured("soc2")
 	if errors.Is(err, caddy.ErrNotConfigured) {
@@ -68,113 +77,85 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	source, ok := app.(Source)
 	if !ok {
-		return fmt.Errorf("the app soc2 is a %T, which has no log", app)
+		return fmt.Errorf("the app soc2 is a %T, which has no evidence", app)
 	}
-	h.api = newAPI(h.Prefix, func() (Source, error) { return source, nil })
-	srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if ok && !h.AllowUnauthenticated && !canAuthenticate(srv) {
-		return errNobody
-	}
+	h.use(source)
 	return nil
+}
+
+func (h *Handler) use(source Source) {
+	h.api = NewAPI(func() (Source, error) { return source, nil })
+	h.page = &page{source: source, prefix: h.Prefix, now: time.Now}
 }
 
 // Validate checks the prefix.
 func (h *Handler) Validate() error {
-	if !strings.HasPrefix(h.Prefix, "/") || h.Prefix == "/" || path.Clean(h.Prefix) != h.Prefix {
-		return fmt.Errorf("soc2_evidence prefix %q: it must begin with a slash, not end with one, and be clean, for example %s", h.Prefix, defaultPrefix)
+	switch {
+	case !strings.HasPrefix(h.Prefix, "/"):
+		return fmt.Errorf("soc2_evidence: prefix %q: it must begin with a slash, like %s", h.Prefix, defaultPrefix)
+	case strings.HasSuffix(h.Prefix, "/"):
+		return fmt.Errorf("soc2_evidence: prefix %q: it must have a name and no slash at its end, like %s", h.Prefix, defaultPrefix)
+	case path.Clean(h.Prefix) != h.Prefix:
+		return fmt.Errorf("soc2_evidence: prefix %q: write it as %s", h.Prefix, path.Clean(h.Prefix))
+	case strings.ContainsFunc(h.Prefix, notInPrefix):
+		return fmt.Errorf("soc2_evidence: prefix %q: it may have letters, digits and -._~ between its slashes", h.Prefix)
 	}
 	return nil
 }
 
-// canAuthenticate reports whether some request to the server could have a
-// principal or a verified certificate.
-func canAuthenticate(srv *caddyhttp.Server) bool {
-	for _, p := range srv.TLSConnPolicies {
-		if p.ClientAuthentication != nil && p.ClientAuthentication.Active() {
-			return true
-		}
-	}
-	if authenticates(srv.Routes) || srv.Errors != nil && authenticates(srv.Errors.Routes) {
-		return true
-	}
-	for _, r := range srv.NamedRoutes {
-		if r != nil && authenticates(caddyhttp.RouteList{*r}) {
-			return true
-		}
-	}
-	return false
-}
-
-// authenticates looks for an authentication handler, in the configuration of
-// routes that are not provisioned yet and in the handlers of those that are.
-func authenticates(routes caddyhttp.RouteList) bool {
-	for _, r := range routes {
-		for _, raw := range r.HandlersRaw {
-			if bytes.Contains(raw, []byte(`"authentication"`)) {
-				return true
-			}
-		}
-		for _, handler := range r.Handlers {
-			if sub, ok := handler.(*caddyhttp.Subroute); ok && authenticates(sub.Routes) {
-				return true
-			}
-			if m, ok := handler.(caddy.Module); ok && m.CaddyModule().ID == "http.handlers.authentication" {
-				return true
-			}
-		}
-	}
-	return false
+// notInPrefix holds for all but slashes and the characters that a URL never
+// has to escape (RFC 3986, section 2.3).
+func notInPrefix(r rune) bool {
+	alphanumeric := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+	return !alphanumeric && !strings.ContainsRune("/-._~", r)
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	rest, ok := h.below(r)
+	rel, ok := h.relative(r)
 	if !ok {
 		return next.ServeHTTP(w, r)
 	}
 	if !h.AllowUnauthenticated && !authenticated(r) {
-		problem(w, http.StatusForbidden, "The evidence is served to authenticated users and to clients with a verified certificate only.")
+		problem(w, r, http.StatusForbidden, forbidden)
 		return nil
 	}
-	h.api.serve(w, r, rest)
+	if api, ok := below(rel, apiVersion); ok {
+		h.api.Serve(w, r, api)
+		return nil
+	}
+	if readOnly(w, r) {
+		h.page.serve(w, r, rel)
+	}
 	return nil
 }
 
-// below returns the path below the prefix, whether handle_path has taken the
-// prefix off or not.
-func (h *Handler) below(r *http.Request) (rest string, ok bool) {
-	if rest, ok := cutPrefix(r.URL.Path, h.Prefix); ok {
-		return rest, true
+// relative returns the request's path below the prefix. Where an outer handler
+// stripped the prefix, the path that the client sent still has it.
+func (h *Handler) relative(r *http.Request) (string, bool) {
+	if rel, ok := below(r.URL.Path, h.Prefix); ok {
+		return rel, true
 	}
-	orig, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
-	if !ok || orig.URL == nil {
+	original, _ := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if original.URL == nil {
 		return "", false
 	}
-	if rest, ok := cutPrefix(orig.URL.Path, h.Prefix); ok && "/"+strings.TrimPrefix(r.URL.Path, "/") == rest {
-		return rest, true
+	if _, ok := below(original.URL.Path, h.Prefix); !ok {
+		return "", false
 	}
-	return "", false
+	return "/" + strings.TrimPrefix(r.URL.Path, "/"), true
 }
 
-// cutPrefix returns the path below prefix, which begins with a slash.
-func cutPrefix(p, prefix string) (string, bool) {
+// below returns what follows a prefix of whole path elements: a slash at least.
+func below(p, prefix string) (string, bool) {
 	rest, ok := strings.CutPrefix(p, prefix)
+	if !ok || rest != "" && rest[0] != '/' {
+		return "", false
+	}
 	if rest == "" {
-		return "/", ok
+		rest = "/"
 	}
-	return rest, ok && rest[0] == '/'
-}
-
-func authenticated(r *http.Request) bool {
-	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
-		return true
-	}
-	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return false
-	}
-	user, _ := repl.GetString("http.auth.user.id")
-	return user != ""
+	return rest, true
 }
 
 // Interface guards

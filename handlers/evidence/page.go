@@ -6,64 +6,172 @@ import (
 	"encoding/json"
 	"html/template"
 	"net/http"
+	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 )
 
 //go:embed web/status.html
-var pageSource string
+var statusHTML string
 
 //go:embed web/style.css
-var styleSheet []byte
+var styleCSS []byte
 
-// pageTemplate escapes all that a record holds: paths, hosts and ids come from
-// clients.
-var pageTemplate = template.Must(template.New("status").Parse(pageSource))
+var statusTemplate = template.Must(template.New("status").Parse(statusHTML))
 
-// shown is how many of the newest records the page lists.
-const shown = 20
+const (
+	newest   = 20          // records on the page
+	keepRows = time.Second // that long the page's records may be old
+	maxShown = 256         // characters of a text on the page
+)
+
+// page serves the status page, for people.
+type page struct {
+	source Source
+	prefix string
+	now    func() time.Time
+
+	mu     sync.Mutex // held while records are read, so that one request does it at a time
+	rows   []row
+	readAt time.Time
+}
+
+func (p *page) serve(w http.ResponseWriter, r *http.Request, path string) {
+	switch path {
+	case "/":
+		p.status(w, r)
+	case "/style.css":
+		send(w, r, http.StatusOK, typeCSS, styleCSS)
+	case "/lookup":
+		p.lookup(w, r)
+	default:
+		notFound(w, r)
+	}
+}
+
+// status serves the page itself.
+func (p *page) status(w http.ResponseWriter, r *http.Request) {
+	status := statusOf(p.source, p.now())
+	rows, unreadable := p.records()
+	if unreadable != nil { // the rest of the page is needed then more than ever
+		report(unreadable)
+	}
+	var b bytes.Buffer
+	err := statusTemplate.Execute(&b, struct {
+		Status
+		Prefix     string
+		Age        time.Duration
+		Rows       []row
+		Unreadable bool
+	}{status, p.prefix, time.Duration(status.AgeSeconds) * time.Second, rows, unreadable != nil})
+	if err != nil {
+		broken(w, r, err)
+		return
+	}
+	send(w, r, http.StatusOK, typeHTML, b.Bytes())
+}
+
+// lookup is where the form leads.
+func (p *page) lookup(w http.ResponseWriter, r *http.Request) {
+	ref, ok := parseReference(strings.TrimSpace(r.URL.Query().Get("id")))
+	if !ok {
+		problem(w, r, http.StatusBadRequest, badReference)
+		return
+	}
+	seeOther(w, p.prefix+apiVersion+recordsPath+ref.String())
+}
 
 // row is a record on the page.
 type row struct {
-	Seq    int64
-	Time   string
-	Kind   audit.Kind
-	ID     string
-	Client struct{ IP string }
-
-	Request  struct{ Method, Host, Path string }
-	Response struct{ Status int }
+	Seq      string
+	Time     string
+	Kind     string
+	ID       string
+	Method   string
+	Host     string
+	Path     string
+	Status   string
+	ClientIP string
 }
 
-type view struct {
-	status
-	Prefix string
-	Now    string
-	Rows   []row
-}
-
-func (a *api) page(w http.ResponseWriter, _ *http.Request, s Source) {
-	v := view{status: statusOf(s), Prefix: a.prefix, Now: time.Now().UTC().Format(time.RFC3339)}
-	err := s.Log().Records().Newest(func(_ int64, record []byte) bool {
-		var r row
-		if json.Unmarshal(record, &r) == nil {
-			v.Rows = append(v.Rows, r)
+// records returns the newest records. Reading them takes a whole segment, so
+// what was read a moment ago is good enough.
+func (p *page) records() ([]row, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if age := p.now().Sub(p.readAt); age >= 0 && age < keepRows {
+		return p.rows, nil
+	}
+	var rows []row
+	var failed error
+	err := p.source.Log().Records().Newest(func(_ int64, record []byte) bool {
+		var next row
+		if next, failed = parseRow(record); failed != nil {
+			return false
 		}
-		return len(v.Rows) < shown
+		rows = append(rows, next)
+		return len(rows) < newest
 	})
+	if err == nil {
+		err = failed
+	}
 	if err != nil {
-		problem(w, http.StatusInternalServerError, "The records cannot be read.")
-		return
+		return nil, err
 	}
-	var b bytes.Buffer
-	if err := pageTemplate.Execute(&b, v); err != nil {
-		problem(w, http.StatusInternalServerError, "The page cannot be made.")
-		return
-	}
-	send(w, http.StatusOK, "text/html; charset=utf-8", b.Bytes())
+	p.rows, p.readAt = rows, p.now()
+	return rows, nil
 }
 
-func (a *api) style(w http.ResponseWriter, _ *http.Request, _ Source) {
-	send(w, http.StatusOK, "text/css; charset=utf-8", styleSheet)
+func parseRow(record []byte) (row, error) {
+	h, err := audit.ParseHeader(record)
+	if err != nil {
+		return row{}, err
+	}
+	var body struct {
+		Client struct {
+			IP string `json:"ip"`
+		} `json:"client"`
+		Request struct {
+			Method string `json:"method"`
+			Host   string `json:"host"`
+			Path   string `json:"path"`
+		} `json:"request"`
+		Response struct {
+			Status int `json:"status"`
+		} `json:"response"`
+	}
+	if err := json.Unmarshal(record, &body); err != nil {
+		return row{}, err
+	}
+	next := row{
+		Seq: strconv.FormatInt(h.Seq, 10), Time: h.Time.UTC().Format("2006-01-02 15:04:05.000"), Kind: string(h.Kind), ID: visible(h.ID),
+		Method: visible(body.Request.Method), Host: visible(body.Request.Host), Path: visible(body.Request.Path), ClientIP: visible(body.Client.IP),
+	}
+	if body.Response.Status != 0 {
+		next.Status = strconv.Itoa(body.Response.Status)
+	}
+	return next, nil
+}
+
+// visible cuts a text and spells out characters that do not show, or that make
+// others show in another order than they stand. That HTML has its own special
+// characters is left to html/template.
+func visible(s string) string {
+	var b strings.Builder
+	n := 0
+	for _, r := range s {
+		if n++; n > maxShown {
+			b.WriteRune('…')
+			break
+		}
+		if strconv.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+	}
+	return b.String()
 }

@@ -1,0 +1,98 @@
+package evidence
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+)
+
+// The media types of responses.
+const (
+	typeHTML    = "text/html; charset=utf-8"
+	typeCSS     = "text/css; charset=utf-8"
+	typeText    = "text/plain; charset=utf-8"
+	typeJSON    = "application/json"
+	typeProblem = "application/problem+json" // RFC 9457
+)
+
+// contentSecurity allows the page its own style sheet and form, and nothing
+// else. Text in records comes from attackers.
+const contentSecurity = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// secure sets what all responses have.
+func secure(h http.Header) {
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", contentSecurity)
+}
+
+// send answers with a body.
+func send(w http.ResponseWriter, r *http.Request, status int, mediaType string, body []byte) {
+	h := w.Header()
+	secure(h)
+	h.Set("Content-Type", mediaType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body) // a client that has left is no error of the server
+	}
+}
+
+// sendJSON answers with a value that is known to be encodable.
+func sendJSON(w http.ResponseWriter, r *http.Request, status int, mediaType string, v any) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetIndent("", "  ")
+	if err := e.Encode(v); err != nil {
+		panic(err)
+	}
+	send(w, r, status, mediaType, b.Bytes())
+}
+
+// problem answers with an error (RFC 9457).
+func problem(w http.ResponseWriter, r *http.Request, status int, detail string) {
+	sendJSON(w, r, status, typeProblem, struct {
+		Type   string `json:"type"`
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Detail string `json:"detail"`
+	}{"about:blank", http.StatusText(status), status, detail})
+}
+
+// report tells the server's log why the audit log could not be read.
+func report(err error) {
+	caddy.Log().Named("soc2").Error("reading the audit log for a request", zap.Error(err))
+}
+
+// broken answers that the audit log could not be read.
+func broken(w http.ResponseWriter, r *http.Request, err error) {
+	report(err)
+	problem(w, r, http.StatusInternalServerError, "The audit log could not be read. The server's log says why.")
+}
+
+// notFound answers that there is nothing at a path.
+func notFound(w http.ResponseWriter, r *http.Request) {
+	problem(w, r, http.StatusNotFound, "There is nothing at this path.")
+}
+
+// seeOther sends the client to a path on this server.
+func seeOther(w http.ResponseWriter, path string) {
+	secure(w.Header())
+	w.Header().Set("Location", path)
+	w.WriteHeader(http.StatusSeeOther)
+}
+
+// readOnly reports whether the request only reads, and else answers it
+// (RFC 9110, section 15.5.6).
+func readOnly(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return true
+	}
+	w.Header().Set("Allow", "GET, HEAD")
+	problem(w, r, http.StatusMethodNotAllowed, "The evidence is read only: use GET or HEAD.")
+	return false
+}
