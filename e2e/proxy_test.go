@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -110,14 +111,14 @@ type seen struct {
 	bytes                   int64
 }
 
-func (c call) do(client *http.Client, base string) (seen, http.Header, error) {
+func (c call) do(ctx context.Context, client *http.Client, base string) (seen, http.Header, error) {
 	var body io.Reader
 	if c.body > 0 {
 		body = bytes.NewReader(bytes.Repeat([]byte("x"), c.body))
 	} else if c.body < 0 {
 		body = strings.NewReader(`{"title":"a note","text":"with text"}`)
 	}
-	req, err := http.NewRequest(c.method, base+c.path, body) //nolint:noctx // the client has a timeout
+	req, err := http.NewRequestWithContext(ctx, c.method, base+c.path, body)
 	if err != nil {
 		return seen{}, nil, err
 	}
@@ -162,7 +163,7 @@ func TestOneRecordForEachRequest(t *testing.T) {
 		wg.Go(func() {
 			for i := range work {
 				c := calls[i%len(calls)]
-				s, header, err := c.do(client, "https://"+addr)
+				s, header, err := c.do(t.Context(), client, "https://"+addr)
 				if err != nil {
 					t.Errorf("%s %s: %v", c.method, c.path, err)
 					continue
@@ -286,7 +287,7 @@ func TestDemoIsReadyInTwoSeconds(t *testing.T) {
 		h := newHome(t)
 		begin := time.Now()
 		p, addr := h.startProxy("--demo")
-		if _, _, err := (call{method: "GET", path: "/api/time"}).do(newClient(t, "HTTP/2.0"), "https://"+addr); err != nil {
+		if _, _, err := (call{method: "GET", path: "/api/time"}).do(t.Context(), newClient(t, "HTTP/2.0"), "https://"+addr); err != nil {
 			t.Fatal(err)
 		}
 		best = min(best, time.Since(begin))

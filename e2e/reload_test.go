@@ -1,0 +1,176 @@
+package e2e_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// admin is a server whose configuration is loaded through the admin API.
+type admin struct {
+	h             home
+	p             *process
+	https, http   int
+	api, upstream string
+}
+
+func startAdmin(t *testing.T) *admin {
+	t.Helper()
+	h := newHome(t)
+	a := &admin{h: h, https: freePort(t), http: freePort(t), upstream: startUpstream(t)}
+	a.api = fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	name := filepath.Join(h.dir, "config.json")
+	if err := os.WriteFile(name, []byte(a.config("", "first")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a.p = h.start("serving initial configuration", "caddy", "run", "--config", name)
+	tlsReady(t, fmt.Sprintf("127.0.0.1:%d", a.https))
+	return a
+}
+
+// config is a configuration that proxies to the upstream. soc2 is put into the
+// app's options, and the instance makes each configuration another one. No
+// connection to the upstream is kept: Caddy keeps those of old configurations
+// open for minutes, which has nothing to do with the log.
+func (a *admin) config(soc2, instance string) string {
+	return fmt.Sprintf(`{
+		"admin": {"listen": %q, "config": {"persist": false}},
+		"apps": {
+			"soc2": {"instance": %q %s},
+			"pki": {"certificate_authorities": {"local": {"install_trust": false}}},
+			"tls": {"automation": {"policies": [{"issuers": [{"module": "internal"}]}]}},
+			"http": {"http_port": %d, "grace_period": "5s", "servers": {"site": {
+				"listen": ["127.0.0.1:%d"],
+				"listener_wrappers": [{"wrapper": "soc2"}, {"wrapper": "tls"}],
+				"routes": [{"match": [{"host": ["localhost"]}], "handle": [{"handler": "reverse_proxy", "upstreams": [{"dial": %q}], "transport": {"protocol": "http", "keep_alive": {"enabled": false}}}]}]
+			}}}
+		}
+	}`, a.api, instance, soc2, a.http, a.https, a.upstream)
+}
+
+// load posts a configuration and returns the status.
+func (a *admin) load(t *testing.T, config string) int {
+	t.Helper()
+	resp, err := http.Post("http://"+a.api+"/load", "application/json", strings.NewReader(config)) //nolint:noctx // loopback
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode
+}
+
+// bad returns a configuration that is rejected, after the soc2 app was
+// provisioned or by it.
+func (a *admin) bad(i int) string {
+	switch i % 4 {
+	case 0:
+		return strings.Replace(a.config("", "bad"), `"handler": "reverse_proxy"`, `"handler": "nonsense"`, 1)
+	case 1:
+		return a.config(`, "profile": "paranoid"`, "bad")
+	case 2:
+		return a.config(`, "audit": {"dir": "/proc/nowhere"}`, "bad")
+	default: // the app starts, the HTTP app cannot
+		return strings.Replace(a.config("", "bad"), `"listen": ["127.0.0.1:`, `"listen": ["192.0.2.1:1", "127.0.0.1:`, 1)
+	}
+}
+
+// TestFiftyReloadsUnderLoad reloads with a changed and with a rejected
+// configuration in turn while requests run.
+func TestFiftyReloadsUnderLoad(t *testing.T) {
+	a := startAdmin(t)
+	acked := map[string]seen{}
+	files := openFiles(t, a.p)
+	l := startLoad(t, fmt.Sprintf("https://localhost:%d", a.https), acked)
+	for i := range 50 {
+		want, config := http.StatusOK, a.config("", fmt.Sprint("edge-", i))
+		if i%2 == 1 {
+			want, config = http.StatusBadRequest, a.bad(i/2)
+		}
+		before := l.count()
+		if got := a.load(t, config); got != want {
+			t.Fatalf("reload %d: status %d, want %d:\n%s", i, got, want, a.p.text())
+		}
+		for l.count() == before { // the service goes on
+			if t.Context().Err() != nil {
+				t.Fatal("no answers after a reload")
+			}
+		}
+	}
+	l.stop()
+	checkFiles(t, a.p, files)
+	if code := a.p.stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	requests, kinds := a.h.readLog()
+	for id, s := range acked {
+		if _, ok := requests[id]; !ok {
+			t.Errorf("%+v is not recorded", s)
+		}
+	}
+	if kinds["log.open"] != 1 || kinds["log.close"] != 1 {
+		t.Errorf("the log was opened %d times and closed %d times", kinds["log.open"], kinds["log.close"])
+	}
+	t.Logf("50 reloads: %d requests acknowledged, %d failed %v, %d records", len(acked), l.failures(), l.errors, kinds["request"])
+	t.Log("\n" + a.h.verify())
+}
+
+// checkFiles fails if the server keeps more files open than before. The
+// connections of old configurations take a while to go.
+func checkFiles(t *testing.T, p *process, before int) {
+	t.Helper()
+	const slack = 3
+	now := 0
+	for range 100 {
+		if now = openFiles(t, p); now <= before+slack {
+			return
+		}
+		time.Sleep(100 * time.Millisecond) // polling /proc
+	}
+	t.Errorf("%d open files after, %d before", now, before)
+}
+
+func openFiles(t *testing.T, p *process) int {
+	t.Helper()
+	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
+	if err != nil {
+		t.Skip("no /proc: ", err)
+	}
+	return len(list)
+}
+
+// TestRejectedReloadTouchesNothing loads every kind of rejected configuration
+// into an idle server: the log must not change by a byte.
+func TestRejectedReloadTouchesNothing(t *testing.T) {
+	a := startAdmin(t)
+	client := newClient(t, "HTTP/2.0")
+	base := fmt.Sprintf("https://localhost:%d", a.https)
+	if _, _, err := (call{method: "GET", path: "/small"}).do(t.Context(), client, base); err != nil {
+		t.Fatal(err)
+	}
+	segment := filepath.Join(a.h.logDir(), "segments", "00000000000000000000.log")
+	before, err := os.ReadFile(segment) //nolint:gosec // a test
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 4 {
+		if got := a.load(t, a.bad(i)); got != http.StatusBadRequest {
+			t.Errorf("configuration %d: status %d", i, got)
+		}
+	}
+	after, err := os.ReadFile(segment) //nolint:gosec // a test
+	if err != nil || string(after) != string(before) {
+		t.Errorf("the log changed: %d bytes before, %d after; %v", len(before), len(after), err)
+	}
+	if _, _, err := (call{method: "GET", path: "/small"}).do(t.Context(), client, base); err != nil {
+		t.Errorf("after the rejected reloads: %v", err)
+	}
+	if code := a.p.stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	a.h.verify()
+}
