@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"go.uber.org/zap/exp/zapslog"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -41,9 +43,9 @@ func joinLog(a *App) (*sharedLog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("soc2: audit dir %s: %w", a.Audit.Dir, err)
 	}
-	key, err := audit.EnsureKey(durable.OS{}, a.Audit.KeyFile, a.InstanceName+"/soc2")
+	key, err := logKey(a, dir)
 	if err != nil {
-		return nil, fmt.Errorf("soc2: audit key_file: %w", remedy(err, "make it writable, or set data_dir or key_file to a place that is"))
+		return nil, fmt.Errorf("soc2: audit key_file: %w", err)
 	}
 	v, loaded, err := logs.LoadOrNew(dir, func() (caddy.Destructor, error) {
 		log, err := openLog(a, dir, key)
@@ -64,6 +66,24 @@ func joinLog(a *App) (*sharedLog, error) {
 		}
 	}
 	return s, nil
+}
+
+// logKey reads the log's key. A log that is to be begun gets one if there is
+// none; one that exists needs its own.
+func logKey(a *App, dir string) (*audit.Key, error) {
+	name := a.Audit.KeyFile
+	if _, err := os.Stat(filepath.Join(dir, checkpoint.File)); err == nil {
+		key, err := audit.LoadKey(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w: it is the key of the log in %s: put it back, or set audit dir to another directory to begin a new log", err, dir)
+		}
+		return key, err
+	}
+	key, err := audit.EnsureKey(durable.OS{}, name, a.InstanceName+"/soc2")
+	if err != nil {
+		return nil, remedy(err, "make it writable, or set data_dir or key_file to a place that is")
+	}
+	return key, nil
 }
 
 func openLog(a *App, dir string, key *audit.Key) (*audit.Log, error) {

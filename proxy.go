@@ -109,8 +109,9 @@ func parseFrom(s string) (host string, port int, err error) {
 }
 
 func parseTo(s string) (dial string, useTLS bool, err error) {
+	given := s
 	bad := func() (string, bool, error) {
-		return "", false, fmt.Errorf("--to %q: write HOST:PORT, http://HOST[:PORT] or https://HOST[:PORT]", s)
+		return "", false, fmt.Errorf("--to %q: write HOST:PORT, http://HOST[:PORT] or https://HOST[:PORT]", given)
 	}
 	port := ""
 	if strings.Contains(s, "://") {
