@@ -2,6 +2,7 @@ package soc2
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -182,6 +183,7 @@ func runProxy(cmd *cobra.Command, _ []string) (int, error) {
 	if err := caddy.Load(config, true); err != nil {
 		return 1, o.explain(err)
 	}
+	o.awaitCertificate(cmd.Context())
 	if err := o.announce(cmd.OutOrStdout(), withDemo); err != nil {
 		return 1, err
 	}
@@ -294,6 +296,35 @@ func (o *proxyOptions) config() object {
 // internal reports whether the certificate comes from the internal authority.
 func (o *proxyOptions) internal() bool {
 	return o.internalCerts || !certmagic.SubjectQualifiesForPublicCert(o.host) || certmagic.SubjectIsIP(o.host)
+}
+
+// certificateWait is how long the command waits for its certificate before it
+// says that it is ready all the same.
+const certificateWait = 5 * time.Second
+
+// awaitCertificate returns when the internal authority has issued the
+// certificate, which Caddy does in the background: whoever reads that the proxy
+// is ready can connect.
+func (o *proxyOptions) awaitCertificate(ctx context.Context) {
+	if !o.internal() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, certificateWait)
+	defer cancel()
+	dialer := tls.Dialer{Config: &tls.Config{ServerName: o.host, InsecureSkipVerify: true}} //nolint:gosec // only whether there is one
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if conn, err := dialer.DialContext(ctx, "tcp", o.listen(o.port)); err == nil {
+			_ = conn.Close()
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // announce prints what is served and where the evidence is.
