@@ -24,7 +24,7 @@ func TestAdapt(t *testing.T) {
 	}
 	for _, name := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(name), ".caddyfiletest"), func(t *testing.T) {
-			data, err := os.ReadFile(name) //nolint:gosec // a test
+			data, err := os.ReadFile(name)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -77,7 +77,7 @@ func TestExamplesAreWhatTheReadmeSays(t *testing.T) {
 
 func readFile(t *testing.T, name string) string {
 	t.Helper()
-	b, err := os.ReadFile(name) //nolint:gosec // a test
+	b, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}

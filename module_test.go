@@ -39,7 +39,7 @@ func newSite(t *testing.T) *site {
 	s := &site{t: t, data: t.TempDir(), https: freePort(t), http: freePort(t)}
 	s.client = &http.Client{
 		Transport: &http.Transport{
-			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the internal authority of the test
+			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
 			ForceAttemptHTTP2: true, DisableKeepAlives: true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -54,7 +54,7 @@ func freePort(t *testing.T) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
+	defer func() { _ = ln.Close() }()
 	return ln.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // a TCP listener
 }
 
@@ -92,7 +92,7 @@ func (s *site) load(caddyfile string) error {
 // there.
 func (s *site) ready() {
 	s.t.Helper()
-	config := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"} //nolint:gosec // as above
+	config := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"}
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	var err error
@@ -108,7 +108,13 @@ func (s *site) ready() {
 	s.t.Fatal(err)
 }
 
-func (s *site) get(url string, edit ...func(*http.Request)) *http.Response {
+// answer is a response whose body was read to its end.
+type answer struct {
+	status int
+	header http.Header
+}
+
+func (s *site) get(url string, edit ...func(*http.Request)) answer {
 	s.t.Helper()
 	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, url, nil)
 	if err != nil {
@@ -125,7 +131,7 @@ func (s *site) get(url string, edit ...func(*http.Request)) *http.Response {
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 		s.t.Fatal(err)
 	}
-	return resp
+	return answer{resp.StatusCode, resp.Header}
 }
 
 func (s *site) url(path string) string { return fmt.Sprintf("https://localhost:%d%s", s.https, path) }
@@ -248,8 +254,8 @@ SITE {
 			if c.edit != nil {
 				edits = append(edits, c.edit)
 			}
-			resp := s.get(c.url, edits...)
-			checkRecord(t, s, resp, c.status, c.bytes, c.profile)
+			got := s.get(c.url, edits...)
+			checkRecord(t, s, got, c.status, c.bytes, c.profile)
 		})
 	}
 	if n := len(s.requests()); n != 10 {
@@ -258,12 +264,12 @@ SITE {
 	s.verify()
 }
 
-func checkRecord(t *testing.T, s *site, resp *http.Response, status int, bytes int64, profile string) {
+func checkRecord(t *testing.T, s *site, got answer, status int, bytes int64, profile string) {
 	t.Helper()
 	if profile == "" {
 		profile = "baseline"
 	}
-	ids := resp.Header["X-Request-Id"]
+	ids := got.header["X-Request-Id"]
 	if len(ids) != 1 {
 		t.Fatalf("request ids %q", ids)
 	}
@@ -271,11 +277,11 @@ func checkRecord(t *testing.T, s *site, resp *http.Response, status int, bytes i
 	if !ok {
 		t.Fatal("the response is not recorded")
 	}
-	if resp.StatusCode != status || r.Response.Status != status || r.Response.Bytes != bytes || r.Response.End != "complete" {
-		t.Errorf("sent %d, recorded %+v", resp.StatusCode, r.Response)
+	if got.status != status || r.Response.Status != status || r.Response.Bytes != bytes || r.Response.End != "complete" {
+		t.Errorf("sent %d, recorded %+v", got.status, r.Response)
 	}
-	if r.Headers.Profile != profile || resp.Header.Get("X-Content-Type-Options") != "nosniff" || resp.Header.Get("Server") != "" {
-		t.Errorf("profile %q; sent %v", r.Headers.Profile, resp.Header)
+	if r.Headers.Profile != profile || got.header.Get("X-Content-Type-Options") != "nosniff" || got.header.Get("Server") != "" {
+		t.Errorf("profile %q; sent %v", r.Headers.Profile, got.header)
 	}
 }
 
@@ -310,8 +316,8 @@ func TestReloadKeepsOneLog(t *testing.T) {
 				t.Fatalf("%s: it was loaded", name)
 			}
 		}
-		if resp := s.get(s.url("/")); resp.StatusCode != http.StatusOK {
-			t.Fatalf("after rejected reloads: %s", resp.Status)
+		if got := s.get(s.url("/")); got.status != http.StatusOK {
+			t.Fatalf("after rejected reloads: %d", got.status)
 		}
 	}
 	if n := len(s.requests()); n != 10 {
@@ -338,7 +344,7 @@ func TestRejectedConfigurationsNameTheRemedy(t *testing.T) {
 		t.Fatal(err)
 	}
 	open := filepath.Join(s.data, "open.key")
-	if err := os.WriteFile(open, []byte("x"), 0o644); err != nil { //nolint:gosec // that is the point
+	if err := os.WriteFile(open, []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct{ options, want string }{

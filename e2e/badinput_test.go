@@ -20,7 +20,7 @@ func snapshot(t *testing.T, dir string) map[string]string {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		b, err := os.ReadFile(path) //nolint:gosec // a test
+		b, err := os.ReadFile(path)
 		all[path] = string(b)
 		return err
 	})
@@ -90,7 +90,7 @@ func TestOccupiedPorts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
+	defer func() { _ = ln.Close() }()
 	port := strconv.Itoa(ln.Addr().(*net.TCPAddr).Port) //nolint:forcetypeassert // a TCP listener
 	free := strconv.Itoa(freePort(t))
 	h.refused([]string{"port " + port + " is in use", "--from localhost:PORT"}, "--demo", "--from", "localhost:"+port, "--http-port", free)
@@ -137,7 +137,7 @@ func TestUnusableLogs(t *testing.T) {
 	damage(t, key, func([]byte) []byte { return []byte("rubbish") }, func() {
 		h.refused([]string{key, "PRIVATE+KEY"}, ports()...)
 	})
-	if err := os.Chmod(key, 0o644); err != nil { //nolint:gosec // that is the point
+	if err := os.Chmod(key, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	h.refused([]string{key, "0644", "chmod 600"}, ports()...)
@@ -156,7 +156,7 @@ func TestUnusableLogs(t *testing.T) {
 // damage changes a file, runs f and puts the file back.
 func damage(t *testing.T, name string, change func([]byte) []byte, f func()) {
 	t.Helper()
-	b, err := os.ReadFile(name) //nolint:gosec // a test
+	b, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,19 +173,19 @@ func damage(t *testing.T, name string, change func([]byte) []byte, f func()) {
 func TestUnwritableDirectory(t *testing.T) {
 	dir, h := t.TempDir(), newHome(t)
 	for d := dir; d != "/" && d != os.TempDir(); d = filepath.Dir(d) {
-		_ = os.Chmod(d, 0o755) //nolint:gosec // another user must get here
+		_ = os.Chmod(d, 0o755)
 	}
 	cmd := h.command("caddy", "soc2", "proxy", "--demo", "--data-dir", filepath.Join(dir, "data"),
 		"--from", fmt.Sprintf("localhost:%d", freePort(t)), "--http-port", strconv.Itoa(freePort(t)))
 	if os.Getuid() == 0 {
-		if err := os.Chmod(bin, 0o755); err != nil { //nolint:gosec // another user runs the programs
+		if err := os.Chmod(bin, 0o755); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Chown(h.dir, 65534, 65534); err != nil {
 			t.Fatal(err)
 		}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	} else if err := os.Chmod(dir, 0o500); err != nil { //nolint:gosec // a directory
+	} else if err := os.Chmod(dir, 0o500); err != nil {
 		t.Fatal(err)
 	}
 	out, err := cmd.CombinedOutput()

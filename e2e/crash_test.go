@@ -80,8 +80,7 @@ func (l *load) add(s seen, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
-		var urlErr *url.Error
-		if errors.As(err, &urlErr) {
+		if urlErr, ok := errors.AsType[*url.Error](err); ok {
 			err = urlErr.Err
 		}
 		l.errors[err.Error()]++

@@ -193,14 +193,14 @@ func freePort(t *testing.T) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
+	defer func() { _ = ln.Close() }()
 	return ln.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // a TCP listener
 }
 
 // newClient returns a client that speaks one protocol.
 func newClient(t *testing.T, proto string) *http.Client {
 	t.Helper()
-	config := &tls.Config{InsecureSkipVerify: true} //nolint:gosec // the internal authority of the test
+	config := &tls.Config{InsecureSkipVerify: true}
 	if proto == "HTTP/3.0" {
 		tr := &http3.Transport{TLSClientConfig: config}
 		t.Cleanup(func() { _ = tr.Close() })
@@ -216,7 +216,7 @@ func newClient(t *testing.T, proto string) *http.Client {
 // tlsReady returns when a server has its certificate.
 func tlsReady(t *testing.T, addr string) {
 	t.Helper()
-	config := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"} //nolint:gosec // as above
+	config := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"}
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	var err error

@@ -36,7 +36,7 @@ func startApp(t *testing.T) string {
 	}
 	h := newHome(t)
 	p := &process{t: t, ready: make(chan struct{}), ended: make(chan struct{})}
-	p.cmd = exec.Command(node, "server.js") //nolint:gosec // a test
+	p.cmd = exec.Command(node, "server.js")
 	p.cmd.Dir = app
 	p.cmd.Env = append(os.Environ(), "PORT=0", "HOME="+h.dir)
 	out, err := p.cmd.StdoutPipe()
@@ -247,7 +247,7 @@ func (s *spy) Read(p []byte) (int, error) {
 // talk opens a WebSocket, sends a message and reads its echo.
 func talk(t *testing.T, addr string) seen {
 	t.Helper()
-	conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}}).DialContext(t.Context(), "tcp", addr) //nolint:gosec // the internal authority of the test
+	conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}}).DialContext(t.Context(), "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +260,7 @@ func talk(t *testing.T, addr string) seen {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ws.Close()
+	defer func() { _ = ws.Close() }()
 	if _, err := io.WriteString(ws, "hello"); err != nil {
 		t.Fatal(err)
 	}

@@ -94,7 +94,7 @@ func TestVerifierNamesWhatWasTamperedWith(t *testing.T) {
 // removed takes a file away, runs f and puts the file back.
 func removed(t *testing.T, name string, f func()) {
 	t.Helper()
-	b, err := os.ReadFile(name) //nolint:gosec // a test
+	b, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}

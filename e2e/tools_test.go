@@ -90,7 +90,7 @@ func TestTesserasFsckAcceptsTheExport(t *testing.T) {
 		t.Error("fsck accepts another key")
 	}
 	bundle := filepath.Join(dir, "tile", "entries", "100")
-	b, err := os.ReadFile(bundle) //nolint:gosec // a test
+	b, err := os.ReadFile(bundle)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestTheChecksumDatabasesLibraryProvesRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := os.ReadFile(filepath.Join(dir, "checkpoint")) //nolint:gosec // a test
+	b, err := os.ReadFile(filepath.Join(dir, "checkpoint"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -65,20 +66,14 @@ func verifies(c *caddytls.ClientAuthentication) bool {
 	case c.Mode != "":
 		return c.Mode == "verify_if_given" || c.Mode == "require_and_verify"
 	}
+	//nolint:staticcheck // the deprecated options still work
 	return c.CARaw != nil || len(c.TrustedCACerts) > 0 || len(c.TrustedCACertPEMFiles) > 0 || len(c.TrustedLeafCerts) > 0
 }
 
 func routesMay(routes caddyhttp.RouteList) bool {
 	for _, route := range routes {
-		for _, raw := range route.HandlersRaw {
-			if rawMay(raw) {
-				return true
-			}
-		}
-		for _, handler := range route.Handlers {
-			if handlerMay(handler) {
-				return true
-			}
+		if slices.ContainsFunc(route.HandlersRaw, rawMay) || slices.ContainsFunc(route.Handlers, handlerMay) {
+			return true
 		}
 	}
 	return false
@@ -114,7 +109,7 @@ func responseRoutes(handler caddyhttp.MiddlewareHandler) []caddyhttp.ResponseHan
 	if !field.IsValid() {
 		return nil
 	}
-	routes, _ := field.Interface().([]caddyhttp.ResponseHandler)
+	routes, _ := reflect.TypeAssert[[]caddyhttp.ResponseHandler](field)
 	return routes
 }
 
@@ -130,11 +125,7 @@ func valueMay(v any) bool {
 	case string:
 		return strings.Contains(v, userID)
 	case []any:
-		for _, item := range v {
-			if valueMay(item) {
-				return true
-			}
-		}
+		return slices.ContainsFunc(v, valueMay)
 	case map[string]any:
 		if name, ok := v["handler"].(string); ok && moduleMay("http.handlers."+name) {
 			return true

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -152,9 +153,7 @@ func do(h *Handler, req request) (*httptest.ResponseRecorder, error) {
 	}
 	r := httptest.NewRequest(req.method, "https://example.com"+req.path, nil)
 	r.TLS = req.tls
-	for name, values := range req.header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, req.header)
 	w := httptest.NewRecorder()
 	repl := caddy.NewReplacer()
 	r = caddyhttp.PrepareRequest(r, repl, w, &caddyhttp.Server{})
