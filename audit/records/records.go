@@ -77,6 +77,17 @@ func (d Dir) Frames(s Segment) ([]byte, error) {
 	return frames, nil
 }
 
+// present returns the frames of a segment in the form that it has now: it may
+// have been sealed since it was listed.
+func (d Dir) present(s Segment) (Segment, []byte, error) {
+	frames, err := d.Frames(s)
+	if errors.Is(err, fs.ErrNotExist) && !s.Sealed {
+		s.Sealed = true
+		frames, err = d.Frames(s)
+	}
+	return s, frames, err
+}
+
 // Scan calls fn for each record from index from on, in order, until the end of
 // the log or an error. In a log that is being written, a last record that is
 // not yet whole counts as the end. It returns the index after the last record
@@ -91,11 +102,7 @@ func (d Dir) Scan(from int64, fn func(seq int64, record []byte) error) (next int
 		if i+1 < len(list) && list[i+1].First <= from {
 			continue
 		}
-		frames, err := d.Frames(s)
-		if errors.Is(err, fs.ErrNotExist) && !s.Sealed { // sealed in the meantime
-			s.Sealed = true
-			frames, err = d.Frames(s)
-		}
+		s, frames, err := d.present(s)
 		if err != nil {
 			return next, err
 		}
@@ -149,7 +156,7 @@ func (d Dir) bundle(seq int64) (frames []byte, first int64, err error) {
 	if s.Sealed {
 		return d.sealedBundle(s, seq)
 	}
-	b, err := d.Frames(s)
+	_, b, err := d.present(s)
 	return b, s.First, err
 }
 
@@ -232,16 +239,12 @@ func (d Dir) Newest(fn func(seq int64, record []byte) bool) error {
 		return err
 	}
 	for i := len(list) - 1; i >= 0; i-- {
-		frames, err := d.Frames(list[i])
-		if errors.Is(err, fs.ErrNotExist) && !list[i].Sealed {
-			list[i].Sealed = true
-			frames, err = d.Frames(list[i])
-		}
+		s, frames, err := d.present(list[i])
 		if err != nil {
 			return err
 		}
 		var all [][]byte
-		_, _, err = segment.Scan(frames, list[i].First, func(_ int64, record []byte) error {
+		_, _, err = segment.Scan(frames, s.First, func(_ int64, record []byte) error {
 			all = append(all, record)
 			return nil
 		})
