@@ -238,8 +238,8 @@ func (d Dir) Newest(fn func(seq int64, record []byte) bool) error {
 	if err != nil {
 		return err
 	}
-	for i := len(list) - 1; i >= 0; i-- {
-		s, frames, err := d.present(list[i])
+	for i, s := range slices.Backward(list) {
+		s, frames, err := d.present(s)
 		if err != nil {
 			return err
 		}
@@ -249,10 +249,10 @@ func (d Dir) Newest(fn func(seq int64, record []byte) bool) error {
 			return nil
 		})
 		if err != nil && i < len(list)-1 {
-			return fmt.Errorf("%s: %w", list[i].Path(), err)
+			return fmt.Errorf("%s: %w", s.Path(), err)
 		}
 		for j, a := range slices.Backward(all) {
-			if !fn(list[i].First+int64(j), a) {
+			if !fn(s.First+int64(j), a) {
 				return nil
 			}
 		}

@@ -66,8 +66,8 @@ func verifies(c *caddytls.ClientAuthentication) bool {
 	case c.Mode != "":
 		return c.Mode == "verify_if_given" || c.Mode == "require_and_verify"
 	}
-	//nolint:staticcheck // the deprecated options still work
-	return c.CARaw != nil || len(c.TrustedCACerts) > 0 || len(c.TrustedCACertPEMFiles) > 0 || len(c.TrustedLeafCerts) > 0
+	//lint:ignore SA1019 the deprecated options still work
+	return c.CARaw != nil || len(c.TrustedCACerts) > 0 || len(c.TrustedCACertPEMFiles) > 0 || len(c.TrustedLeafCerts) > 0 //nolint:staticcheck // as above
 }
 
 func routesMay(routes caddyhttp.RouteList) bool {
