@@ -44,20 +44,34 @@ verifier key; it is evidence for an auditor, not an attestation.`,
 // command makes a subcommand that exits with the code that run returns. An
 // error is printed in one line.
 func command(use, short, long string, args cobra.PositionalArgs, run func(cmd *cobra.Command, args []string) (int, error)) *cobra.Command {
-	return &cobra.Command{
-		Use: use, Short: short, Long: long, Args: args,
-		SilenceUsage: true, SilenceErrors: true,
+	exit := func(cmd *cobra.Command, code int, err error) {
+		if err != nil {
+			fmt.Fprintln(cmd.ErrOrStderr(), "Error: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+			code = max(code, 1)
+		}
+		if code != 0 {
+			os.Exit(code)
+		}
+	}
+	usage := func(cmd *cobra.Command, err error) error {
+		exit(cmd, verify.ExitUsage, fmt.Errorf("%w: see %s --help", err, cmd.CommandPath()))
+		return nil // not reached
+	}
+	cmd := &cobra.Command{
+		Use: use, Short: short, Long: long,
+		Args: func(cmd *cobra.Command, list []string) error {
+			if err := args(cmd, list); err != nil {
+				return usage(cmd, err)
+			}
+			return nil
+		},
 		Run: func(cmd *cobra.Command, args []string) {
 			code, err := run(cmd, args)
-			if err != nil {
-				fmt.Fprintln(cmd.ErrOrStderr(), "Error: "+strings.ReplaceAll(err.Error(), "\n", "; "))
-				code = max(code, 1)
-			}
-			if code != 0 {
-				os.Exit(code)
-			}
+			exit(cmd, code, err)
 		},
 	}
+	cmd.SetFlagErrorFunc(usage)
+	return cmd
 }
 
 // logDir is the log that a command works on.

@@ -26,14 +26,112 @@ import (
 // of the old one may outlive both: all of them share one writer.
 var logs = caddy.NewUsagePool()
 
-// sharedLog is an open log that configurations share.
+// sharedLog is an open log that configurations share, and the requests that
+// they serve. It is closed when neither are left: Caddy does not wait for
+// requests when it cleans a configuration up.
 type sharedLog struct {
-	dir string
+	dir    string
+	log    atomic.Pointer[audit.Log]
+	lost   atomic.Bool // a record could not be kept; said in the server's log
+	rejoin sync.Mutex  // serializes reopening
 
-	mu  sync.Mutex // serializes reopening
-	log atomic.Pointer[audit.Log]
+	mu       sync.Mutex // guards the fields below
+	requests int
+	left     bool          // no configuration has the log
+	closed   chan struct{} // closed when the log is; made when the last configuration leaves
+}
 
-	lost atomic.Bool // a record could not be kept; said in the server's log
+// leaving holds the logs that only requests still use, by directory.
+var leaving sync.Map
+
+func init() {
+	caddy.OnExit(func(context.Context) { awaitLeaving(exitWait) })
+}
+
+// exitWait is how long the process stays for the records of requests that end
+// with it, such as those of WebSockets.
+const exitWait = 10 * time.Second
+
+func awaitLeaving(limit time.Duration) {
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	leaving.Range(func(_, v any) bool {
+		s, _ := v.(*sharedLog)
+		select {
+		case <-s.closed:
+			return true
+		case <-deadline.C:
+			_ = s.get().Close() // those that are still running are cut off
+			return false
+		}
+	})
+}
+
+// begin lets a request in: the log stays open until end.
+func (s *sharedLog) begin() error {
+	if err := s.get().Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.requests++
+	s.mu.Unlock()
+	return nil
+}
+
+func (s *sharedLog) end() {
+	s.mu.Lock()
+	s.requests--
+	last := s.left && s.requests == 0
+	s.mu.Unlock()
+	if last {
+		_ = s.close()
+	}
+}
+
+// Destruct closes the log when the last request has ended. It implements
+// caddy.Destructor: no configuration has the log any more.
+func (s *sharedLog) Destruct() error {
+	s.mu.Lock()
+	s.left, s.closed = true, make(chan struct{})
+	running := s.requests > 0
+	if running {
+		leaving.Store(s.dir, s)
+	}
+	s.mu.Unlock()
+	if running {
+		return nil
+	}
+	return s.close()
+}
+
+// close closes the log, unless a configuration took it back.
+func (s *sharedLog) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.left {
+		return nil
+	}
+	defer close(s.closed)
+	leaving.CompareAndDelete(s.dir, s)
+	return s.get().Close()
+}
+
+// takeBack returns the log of a directory that only requests still use.
+func takeBack(dir string) *sharedLog {
+	v, ok := leaving.LoadAndDelete(dir)
+	if !ok {
+		return nil
+	}
+	s, _ := v.(*sharedLog)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.closed: // the last request has just ended
+		return nil
+	default:
+		s.left = false
+		return s
+	}
 }
 
 // joinLog opens the log of an app or joins it if it is open. A log that failed
@@ -43,11 +141,17 @@ func joinLog(a *App) (*sharedLog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("soc2: audit dir %s: %w", a.Audit.Dir, err)
 	}
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real // one log has one name here
+	}
 	key, err := logKey(a, dir)
 	if err != nil {
 		return nil, fmt.Errorf("soc2: audit key_file: %w", err)
 	}
-	v, loaded, err := logs.LoadOrNew(dir, func() (caddy.Destructor, error) {
+	v, _, err := logs.LoadOrNew(dir, func() (caddy.Destructor, error) {
+		if s := takeBack(dir); s != nil {
+			return s, nil
+		}
 		log, err := openLog(a, dir, key)
 		if err != nil {
 			return nil, err
@@ -60,10 +164,8 @@ func joinLog(a *App) (*sharedLog, error) {
 		return nil, err
 	}
 	s, _ := v.(*sharedLog)
-	if loaded {
-		if err := s.join(a, key); err != nil {
-			return nil, errors.Join(err, s.leave())
-		}
+	if err := s.join(a, key); err != nil {
+		return nil, errors.Join(err, s.leave())
 	}
 	return s, nil
 }
@@ -96,7 +198,7 @@ func openLog(a *App, dir string, key *audit.Key) (*audit.Log, error) {
 	case err == nil:
 		return log, nil
 	case errors.Is(err, durable.ErrLocked):
-		err = fmt.Errorf("%w: stop it, or set audit dir to another directory", err)
+		err = fmt.Errorf("%w: stop it, or change its configuration with \"caddy reload\", or set audit dir to another directory", err)
 	case errors.Is(err, audit.ErrDamaged):
 		err = fmt.Errorf("%w: run \"caddy soc2 verify %s\" to see where, and keep the directory as evidence; to begin a new log set audit dir to another directory", err, dir)
 	default:
@@ -116,13 +218,13 @@ func remedy(err error, what string) error {
 // join checks that a configuration may use the open log, and opens it again if
 // it failed.
 func (s *sharedLog) join(a *App, key *audit.Key) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.rejoin.Lock()
+	defer s.rejoin.Unlock()
 	log := s.get()
 	if log.Key().Public() != key.Public() {
 		return fmt.Errorf("soc2: audit key_file %s: the log in %s is open with another key: restart to change it", a.Audit.KeyFile, s.dir)
 	}
-	if err := log.Err(); err == nil || errors.Is(err, audit.ErrClosed) {
+	if log.Err() == nil {
 		return nil
 	}
 	_ = log.Close() // it failed already, and has said why
@@ -147,15 +249,13 @@ func (s *sharedLog) leave() error {
 	return err
 }
 
-// Destruct closes the log. It implements caddy.Destructor.
-func (s *sharedLog) Destruct() error { return s.get().Close() }
-
 // bodies pools the buffers in which records are encoded.
 var bodies = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
 
 // record encodes and appends the record of a request, and waits for it to be
-// durable if wait is set.
+// durable if wait is set. It ends what begin began.
 func (s *sharedLog) record(ev *audit.Event, instance string, wait bool) error {
+	defer s.end()
 	buf, _ := bodies.Get().(*[]byte)
 	*buf = ev.AppendBody((*buf)[:0], instance)
 	var err error
@@ -166,8 +266,8 @@ func (s *sharedLog) record(ev *audit.Event, instance string, wait bool) error {
 	}
 	bodies.Put(buf)
 	if err != nil && !s.lost.Swap(true) {
-		caddy.Log().Named("soc2").Error("a request's record was not kept, so its response was not completed; this is said once",
-			zap.String("request_id", ev.ID.String()), zap.Error(err))
+		caddy.Log().Named("soc2").Error("the record of a request was not kept; this is said once",
+			zap.Bool("response_withheld", wait), zap.String("request_id", ev.ID.String()), zap.Error(err))
 	}
 	return err
 }

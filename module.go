@@ -201,8 +201,8 @@ func (a *App) Instance() string { return a.InstanceName }
 // Profile is the header profile of sites that choose none.
 func (a *App) Profile() string { return a.ProfileName }
 
-// Ready implements record.Recorder.
-func (a *App) Ready() error { return a.Log().Err() }
+// Begin implements record.Recorder.
+func (a *App) Begin() error { return a.log.begin() }
 
 // Withholds implements record.Recorder.
 func (a *App) Withholds() bool { return a.Audit.Mode == modeDurable }

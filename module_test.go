@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/audit/verify"
+	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
 // site is a Caddy running in this process. Caddy's configuration is
@@ -223,6 +225,25 @@ SITE {
 	handle /plain {
 		respond "plain"
 	}
+	handle /include {
+		root * DATA/..
+		templates {
+			mime text/plain
+		}
+		respond "a{{httpInclude \"/plain\"}}b"
+	}
+	handle /dead {
+		reverse_proxy 127.0.0.1:1
+	}
+	handle /dead-error-page {
+		error "no" 402
+	}
+	handle_errors 402 {
+		reverse_proxy 127.0.0.1:1
+	}
+	handle_errors 405 {
+		respond "the site's page" 418
+	}
 	handle_errors 403 {
 		respond "sorry" 410
 	}
@@ -243,10 +264,14 @@ SITE {
 		{name: "error without a page", url: s.url("/error"), status: 404},
 		{name: "error with a page of another status", url: s.url("/own-error-page"), status: 410, bytes: 5},
 		{name: "no route", url: s.url("/none"), status: 200},
+		{name: "page with a part that the server asks itself for", url: s.url("/include"), status: 200, bytes: 7},
+		{name: "dead upstream", url: s.url("/dead"), status: 502},
+		{name: "error page of a dead upstream", url: s.url("/dead-error-page"), status: 402},
 		{name: "unknown host", url: s.url("/"), status: 200, edit: func(r *http.Request) { r.Host = "other.example" }},
 		{name: "bad host", url: s.url("/"), status: 400, edit: func(r *http.Request) { r.Host = "..." }},
-		{name: "long method", url: s.url("/plain"), status: 405, edit: func(r *http.Request) { r.Method = strings.Repeat("X", 40) }},
+		{name: "long method", url: s.url("/plain"), status: 418, bytes: 15, edit: func(r *http.Request) { r.Method = strings.Repeat("X", 40) }},
 		{name: "redirect to HTTPS", url: plain, status: 308},
+		{name: "error on the HTTP port", url: plain, status: 405, edit: func(r *http.Request) { r.Method = strings.Repeat("X", 40) }},
 		{name: "redirect of an unknown host", url: plain, status: 308, edit: func(r *http.Request) { r.Host = "other.example" }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -258,10 +283,109 @@ SITE {
 			checkRecord(t, s, got, c.status, c.bytes, c.profile)
 		})
 	}
-	if n := len(s.requests()); n != 10 {
-		t.Errorf("%d records for 10 requests", n)
+	if n := len(s.requests()); n != 14 {
+		t.Errorf("%d records for 14 requests", n)
 	}
 	s.verify()
+}
+
+// TestRedirectsAreCoveredWhateverTheProtocols has two sites, one of which
+// chooses its protocols.
+func TestRedirectsAreCoveredWhateverTheProtocols(t *testing.T) {
+	for range 5 { // Caddy provisions servers in random order
+		s := newSite(t)
+		err := s.load(fmt.Sprintf(`
+{
+	GLOBAL
+	soc2 {
+		instance test
+		data_dir DATA
+	}
+}
+SITE {
+	bind 127.0.0.1 {
+		protocols h1 h2
+	}
+	respond "x"
+}
+https://localhost:%d {
+	respond "y"
+}
+`, freePort(t)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := s.get(fmt.Sprintf("http://localhost:%d/x", s.http))
+		checkRecord(t, s, got, http.StatusPermanentRedirect, 0, "")
+		checkRecord(t, s, s.get(s.url("/")), http.StatusOK, 1, "")
+		s.verify()
+	}
+}
+
+// TestRequestsOutliveTheirConfiguration removes soc2 from the configuration
+// while a request is running: its record is still kept, and then the log is
+// closed.
+func TestRequestsOutliveTheirConfiguration(t *testing.T) {
+	s := newSite(t)
+	arrived, answer := make(chan struct{}), make(chan struct{})
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(arrived)
+		<-answer
+		_, _ = io.WriteString(w, "late")
+	}))
+	defer upstream.Close()
+	dead := strings.TrimPrefix(upstream.URL, "http://")
+	if err := s.load(fmt.Sprintf(minimal, "test", "", "x", "handle /late {\n reverse_proxy "+dead+"\n}")); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url("/late"), nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		resp, err := s.client.Do(req)
+		if err != nil {
+			return // Caddy closes connections of a configuration that is gone
+		}
+		_ = resp.Body.Close()
+	}()
+	select {
+	case <-arrived:
+	case <-ended:
+		t.Fatal("the request did not reach the upstream")
+	}
+	if err := caddy.Load([]byte(`{"admin":{"disabled":true,"config":{"persist":false}}}`), true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := audit.Open(audit.Config{Dir: s.dir(), Key: key(t, s)}); !errors.Is(err, durable.ErrLocked) {
+		t.Errorf("the log was closed under a running request: %v", err)
+	}
+	close(answer)
+	<-ended
+	s.closed()
+	if n := len(s.requests()); n != 1 {
+		t.Errorf("%d records", n)
+	}
+	s.verify()
+}
+
+// closed returns when the log is free for another writer.
+func (s *site) closed() {
+	s.t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for range 2000 {
+		lock, err := durable.LockDir(s.dir())
+		if err == nil {
+			_ = lock.Unlock()
+			return
+		}
+		<-tick.C
+	}
+	s.t.Fatal("the log is still open")
 }
 
 func checkRecord(t *testing.T, s *site, got answer, status int, bytes int64, profile string) {

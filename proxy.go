@@ -29,7 +29,8 @@ func proxyCommand() *cobra.Command {
 		`Serves HTTPS on --from and proxies to --to. Every request is recorded in the audit
 log before its response ends, security headers are enforced on every response,
 and plain HTTP on --http-port is redirected. The evidence is served below
-/.soc2/, to this host only.
+/.soc2/, to the users of this host only, without a password; a proxy or tunnel on this
+host that does not say so in its headers would open it to others.
 
 A name that no public authority certifies, such as localhost, gets a certificate
 of an internal authority, without a network. With --demo a sample application
@@ -106,6 +107,9 @@ func parseFrom(s string) (host string, port int, err error) {
 	if err != nil || !isHost(host) {
 		return "", 0, bad
 	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		return "", 0, fmt.Errorf("--from %q: write the name or address that clients use; a name other than localhost is served on all interfaces", s)
+	}
 	return host, port, nil
 }
 
@@ -171,7 +175,10 @@ func runProxy(cmd *cobra.Command, _ []string) (int, error) {
 		return 1, err
 	}
 	if withDemo {
-		if o.upstream, err = demo.Start(cmd.Context()); err != nil {
+		ctx, stop := context.WithCancel(cmd.Context())
+		defer stop()
+		caddy.OnExit(func(context.Context) { stop() })
+		if o.upstream, err = demo.Start(ctx); err != nil {
 			return 1, err
 		}
 	}
@@ -185,7 +192,7 @@ func runProxy(cmd *cobra.Command, _ []string) (int, error) {
 	}
 	o.awaitCertificate(cmd.Context())
 	if err := o.announce(cmd.OutOrStdout(), withDemo); err != nil {
-		return 1, err
+		return 1, errors.Join(err, caddy.Stop())
 	}
 	select {} // a signal ends the process, after all apps have stopped
 }
@@ -244,8 +251,17 @@ type object = map[string]any
 
 // config is the configuration that the command runs.
 func (o *proxyOptions) config() object {
+	present := []string{"*"}
 	evidence := object{
-		"match":    []object{{"path": []string{"/.soc2", "/.soc2/*"}, "remote_ip": object{"ranges": []string{"127.0.0.0/8", "::1"}}}},
+		"match": []object{{
+			"path":      []string{"/.soc2", "/.soc2/*"},
+			"remote_ip": object{"ranges": []string{"127.0.0.0/8", "::1"}},
+			// Who comes through a proxy or tunnel of this host is not of this host.
+			"not": []object{
+				{"header": object{"Forwarded": present}}, {"header": object{"X-Forwarded-For": present}},
+				{"header": object{"X-Real-Ip": present}}, {"header": object{"Via": present}},
+			},
+		}},
 		"handle":   []object{{"handler": "soc2_evidence", "allow_unauthenticated": true}},
 		"terminal": true,
 	}
@@ -355,7 +371,7 @@ func (o *proxyOptions) announce(w io.Writer, withDemo bool) error {
 		{"redirecting", "http://" + net.JoinHostPort(o.host, strconv.Itoa(o.httpPort)) + "/"},
 		{"certificate", "from " + certificate},
 		{"headers", o.profile},
-		{"evidence", base + "/.soc2/  (to this host only)"},
+		{"evidence", base + "/.soc2/  (to the users of this host, without a password)"},
 		{"audit log", dir},
 		{"key", key},
 		{"verify", fmt.Sprintf("soc2-verify %s --key %s", dir, key)},

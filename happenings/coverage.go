@@ -4,10 +4,13 @@ package happenings
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"net"
+	"net/http"
 	"slices"
+	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -51,12 +54,17 @@ func (*Coverage) Provision(ctx caddy.Context) error {
 	if covers(srv.Routes) {
 		return errors.New("the listener wrapper soc2 is listed twice for one server")
 	}
-	if app := httpApp(ctx); app != nil {
-		absorbRedirects(app, srv)
+	var redirects *caddyhttp.Server
+	app := httpApp(ctx)
+	if app != nil {
+		redirects = absorbRedirects(app, srv)
 	}
 	srv.Routes = slices.Insert(srv.Routes, 0, outermost())
 	if srv.Errors == nil {
 		srv.Errors = new(caddyhttp.HTTPErrorConfig)
+	}
+	if redirects != nil { // an error on the HTTP port is none of the sites' error pages'
+		srv.Errors.Routes = slices.Insert(srv.Errors.Routes, 0, bareError(portOf(app)))
 	}
 	srv.Errors.Routes = slices.Insert(srv.Errors.Routes, 0, outermost())
 	return nil
@@ -82,19 +90,83 @@ const redirectServer = "remaining_auto_https_redirects"
 // absorbRedirects moves the listeners and routes of that server, which has no
 // listener wrappers and so no coverage, into srv. By now the server exists, but
 // its turn to be provisioned may have been before or may come after: out of the
-// map it matters in neither case.
+// map it matters in neither case. It returns the server that it took apart.
 //
-// The routes go in front of all others. They match every request over plain
-// HTTP and answer it, so no other route of srv is ever served without TLS; and
-// on the HTTP port Caddy terminates no TLS, whatever the server's policies are.
-func absorbRedirects(app *caddyhttp.App, srv *caddyhttp.Server) {
+// Of several servers the first by name takes the redirects, so that a
+// configuration always gives the same records. The listeners speak HTTP/1.1
+// without TLS, as before: Caddy terminates no TLS on the HTTP port, whatever
+// the server's policies are. The moved routes answer every request that comes
+// in on that port, and no other.
+func absorbRedirects(app *caddyhttp.App, srv *caddyhttp.Server) *caddyhttp.Server {
 	redirects, ok := app.Servers[redirectServer]
-	if !ok || redirects == srv || len(srv.TLSConnPolicies) == 0 || srv.ListenProtocols != nil {
-		return
+	if !ok || redirects == srv || len(srv.TLSConnPolicies) == 0 || earlierTakes(app, srv) {
+		return nil
 	}
 	delete(app.Servers, redirectServer)
+	if srv.ListenProtocols == nil {
+		srv.ListenProtocols = make([][]string, len(srv.Listen)) // nil: what the server speaks
+	}
+	for range redirects.Listen {
+		srv.ListenProtocols = append(srv.ListenProtocols, []string{"h1"})
+	}
 	srv.Listen = append(srv.Listen, redirects.Listen...)
+	for i := range redirects.Routes {
+		sets := redirects.Routes[i].MatcherSets
+		for j := range sets {
+			sets[j] = append(slices.Clip(sets[j]), portOf(app))
+		}
+	}
 	srv.Routes = slices.Concat(redirects.Routes, srv.Routes)
+	return redirects
+}
+
+// earlierTakes reports whether a covered server that comes before srv by name
+// is still to be provisioned and will take the redirects. One that was
+// provisioned has taken them.
+func earlierTakes(app *caddyhttp.App, srv *caddyhttp.Server) bool {
+	name := srv.Name()
+	for other, s := range app.Servers {
+		if other >= name || len(s.TLSConnPolicies) == 0 {
+			continue
+		}
+		for _, raw := range s.ListenerWrappersRaw {
+			var w struct {
+				Wrapper string `json:"wrapper"`
+			}
+			if json.Unmarshal(raw, &w) == nil && w.Wrapper == "soc2" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// port matches requests that came in on a port. A request that a handler makes
+// up to serve a part of a page has no port.
+type port string
+
+func portOf(app *caddyhttp.App) port {
+	return port(strconv.Itoa(cmp.Or(app.HTTPPort, caddyhttp.DefaultHTTPPort)))
+}
+
+// MatchWithError implements caddyhttp.RequestMatcherWithError.
+func (p port) MatchWithError(r *http.Request) (bool, error) {
+	addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok || addr == nil {
+		return false, nil
+	}
+	_, on, err := net.SplitHostPort(addr.String())
+	return err == nil && on == string(p), nil
+}
+
+// bareError answers the errors of a port with their status alone, as the server
+// for redirects would have.
+func bareError(p port) caddyhttp.Route {
+	return caddyhttp.Route{
+		MatcherSets: caddyhttp.MatcherSets{{p}},
+		Handlers:    []caddyhttp.MiddlewareHandler{caddyhttp.StaticResponse{StatusCode: "{http.error.status_code}"}},
+		Terminal:    true,
+	}
 }
 
 // httpApp is the app whose server is being provisioned.
@@ -127,4 +199,6 @@ var (
 	_ caddy.Provisioner     = (*Coverage)(nil)
 	_ caddy.ListenerWrapper = (*Coverage)(nil)
 	_ caddyfile.Unmarshaler = (*Coverage)(nil)
+
+	_ caddyhttp.RequestMatcherWithError = port("")
 )

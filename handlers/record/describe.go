@@ -112,7 +112,7 @@ func (x *exchange) complete(r *http.Request, err error, now time.Time) {
 	case x.writer.Committed():
 		x.Status = x.writer.Status()
 	case err != nil:
-		x.Status = errorStatus(err)
+		x.Status = sentStatus(r, err)
 	default:
 		x.Status = http.StatusOK // what net/http sends if nobody wrote anything
 	}
@@ -133,10 +133,7 @@ func (x *exchange) complete(r *http.Request, err error, now time.Time) {
 // the upstream's response.
 func (x *exchange) panicked(r *http.Request, now time.Time) {
 	x.finish(r, now)
-	x.Status = x.writer.Status()
-	if x.Status == 0 {
-		x.Status = http.StatusInternalServerError
-	}
+	x.Status = x.writer.Status() // 0: nothing was sent
 	switch {
 	case x.writer.err != nil, r.Context().Err() != nil:
 		x.End = audit.EndAborted
@@ -151,6 +148,20 @@ func (x *exchange) panicked(r *http.Request, now time.Time) {
 func (x *exchange) short() bool {
 	w := &x.writer
 	return w.Committed() && !w.bodiless && w.declared > w.bytes
+}
+
+// sentStatus is the status that Caddy sends when handlers returned an error and
+// wrote nothing. If an error route failed too, that is the status of the first
+// error.
+func sentStatus(r *http.Request, err error) int {
+	first, ok := r.Context().Value(caddyhttp.ErrorCtxKey).(error)
+	if !ok {
+		return errorStatus(err)
+	}
+	if he, ok := first.(caddyhttp.HandlerError); ok { //nolint:errorlint // as Caddy's server does
+		return he.StatusCode
+	}
+	return http.StatusInternalServerError
 }
 
 // errorStatus is the status that Caddy sends for an error of a handler.

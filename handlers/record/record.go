@@ -9,16 +9,18 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 )
 
 // Recorder keeps records. It is all that this handler asks of the soc2 app.
 type Recorder interface {
-	// Ready returns why no request may be served, or nil.
-	Ready() error
-	// Record appends the record of a request. When it returns nil the
-	// response may end.
+	// Begin returns why no request may be served, or nil: then the log stays
+	// open until Record.
+	Begin() error
+	// Record appends the record of a request that Begin let in. When it
+	// returns nil the response may end.
 	Record(ev *audit.Event) error
 	// Withholds reports whether a response must not end before Record
 	// returned.
@@ -29,7 +31,9 @@ type Recorder interface {
 // annotate it, and appends it to the log when the response is complete. It
 // belongs outermost. The listener wrapper caddy.listeners.soc2 puts it there in
 // every route chain and error chain of a server; where it is also given by hand
-// inside such a chain, it joins the record that is already open.
+// inside such a chain, it joins the record that is already open. On a server
+// without the wrapper, the record of a request that ended in an error has the
+// error's status, whatever an error route makes of it.
 //
 // Unless the log's mode is async, the client does not get the end of a response
 // before the record is on disk: what net/http still buffers is held back by
@@ -43,6 +47,7 @@ type Handler struct {
 	Covered bool `json:"covered,omitempty"`
 
 	recorder Recorder
+	logger   *zap.Logger
 	now      func() time.Time
 }
 
@@ -56,7 +61,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the log.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.now = time.Now
+	h.now, h.logger = time.Now, ctx.Logger()
 	app, err := ctx.AppIfConfigured("soc2")
 	if errors.Is(err, caddy.ErrNotConfigured) {
 		return errors.New("soc2_audit needs the audit log: add a soc2 block to the global options, or \"soc2\" to the apps")
@@ -81,22 +86,30 @@ type exchange struct {
 	audit.Event
 	writer writer
 	active bool // a handler in the call stack will complete the record
+	done   bool // the record was completed
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	x, _ := caddyhttp.GetVar(r.Context(), exchangeKey).(*exchange)
-	if x != nil && x.active {
-		return next.ServeHTTP(w, r) // joins the record that is open
+	if x != nil && (x.active || x.done) || invented(r) {
+		return next.ServeHTTP(w, r) // joins the record that there is
 	}
 	if x == nil {
-		if err := h.recorder.Ready(); err != nil {
+		if err := h.recorder.Begin(); err != nil {
 			return refuse(w)
 		}
 		x = h.open(w, r)
 	}
 	x.active = true
 	return h.serve(x, r.WithContext(audit.NewContext(r.Context(), &x.Event)), next)
+}
+
+// invented reports whether no client sent the request, but a handler that
+// serves a part of a page, such as httpInclude of templates. It belongs to the
+// request that the page is for.
+func invented(r *http.Request) bool {
+	return r.Context().Value(http.LocalAddrContextKey) == nil
 }
 
 // open begins the record of a request.
@@ -120,6 +133,7 @@ func (h *Handler) serve(x *exchange, r *http.Request, next caddyhttp.Handler) (e
 		x.active = false
 		if !returned { // a panic passes through, which net/http turns into a broken connection
 			x.panicked(r, h.now())
+			x.done = true
 			_ = h.recorder.Record(&x.Event)
 		}
 	}()
@@ -129,20 +143,37 @@ func (h *Handler) serve(x *exchange, r *http.Request, next caddyhttp.Handler) (e
 		return err
 	}
 	x.complete(r, err, h.now())
+	x.done = true
+	if h.Covered && err == nil {
+		h.logError(x, r)
+	}
 	if rerr := h.recorder.Record(&x.Event); rerr != nil {
-		return h.withdraw(x)
+		return h.withdraw(x, err)
 	}
 	x.writer.release()
 	return err
 }
 
+// logError says in the server's log what went wrong inside the server. Caddy
+// does so only for errors that no error route handled, and on a covered server
+// there always is one.
+func (h *Handler) logError(x *exchange, r *http.Request) {
+	err, ok := r.Context().Value(caddyhttp.ErrorCtxKey).(error)
+	if !ok || errorStatus(err) < http.StatusInternalServerError {
+		return
+	}
+	h.logger.Error(err.Error(), zap.Int("status", x.Status), zap.String("request_id", x.ID.String()),
+		zap.String("error_id", x.Error), zap.String("method", x.Method), zap.String("host", x.Host),
+		zap.String("path", x.Path), zap.Duration("duration", x.Duration))
+}
+
 // withdraw keeps the client from taking a response without a record for
 // complete. What has left cannot be taken back; the connection is broken
 // instead, so that the end is missing.
-func (h *Handler) withdraw(x *exchange) error {
+func (h *Handler) withdraw(x *exchange, err error) error {
 	switch {
 	case !h.recorder.Withholds() || x.writer.Hijacked():
-		return nil
+		return err
 	case !x.writer.Committed():
 		return refuse(x.writer.ResponseWriter)
 	}
@@ -162,7 +193,9 @@ const refusal = `{"type":"about:blank","title":"Service Unavailable","status":50
 // too. Why is in the server's log, once and not once a request.
 func refuse(w http.ResponseWriter) error {
 	h := w.Header()
+	clear(h) // what handlers meant for another response, and Caddy's Server
 	h.Set("Content-Type", "application/problem+json")
+	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Retry-After", "10")
 	w.WriteHeader(http.StatusServiceUnavailable)

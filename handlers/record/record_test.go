@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/quic-go/quic-go/http3"
+	"go.uber.org/zap"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 )
@@ -35,7 +37,7 @@ type recorder struct {
 	withhold bool
 }
 
-func (r *recorder) Ready() error    { return r.refuses }
+func (r *recorder) Begin() error    { return r.refuses }
 func (r *recorder) Withholds() bool { return r.withhold }
 
 func (r *recorder) Record(ev *audit.Event) error {
@@ -96,7 +98,7 @@ func chain(h *Handler, inner caddyhttp.Handler) caddyhttp.Handler {
 }
 
 func newHandler(r *recorder, covered bool) *Handler {
-	return &Handler{Covered: covered, recorder: r, now: time.Now}
+	return &Handler{Covered: covered, recorder: r, now: time.Now, logger: zap.NewNop()}
 }
 
 const large = 256 << 10
@@ -149,6 +151,32 @@ var forms = map[string]struct {
 			}
 		}
 		return nil
+	}},
+	"too long": {"GET", 5, func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Length", "5")
+		_, _ = io.WriteString(w, "hello")
+		if _, err := io.WriteString(w, "\n"); !errors.Is(err, http.ErrContentLength) {
+			return fmt.Errorf("a byte too many: %w", err)
+		}
+		return nil
+	}},
+	"copied, too long": {"GET", 5, func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Length", "5")
+		if _, err := io.Copy(w, io.LimitReader(zeros{}, 6)); !errors.Is(err, http.ErrContentLength) {
+			return fmt.Errorf("a byte too many: %w", err)
+		}
+		return nil
+	}},
+	"flushed, no content": {"GET", 0, func(w http.ResponseWriter, _ *http.Request) error {
+		w.WriteHeader(http.StatusNoContent)
+		return http.NewResponseController(w).Flush()
+	}},
+	"flushed, empty": {"GET", 0, func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Length", "0")
+		return http.NewResponseController(w).Flush()
+	}},
+	"flushed head": {"HEAD", 0, func(w http.ResponseWriter, _ *http.Request) error {
+		return http.NewResponseController(w).Flush()
 	}},
 	"nothing written": {"GET", 0, func(http.ResponseWriter, *http.Request) error { return nil }},
 	"no content": {"GET", 0, func(w http.ResponseWriter, _ *http.Request) error {
@@ -298,7 +326,7 @@ func TestRecordSaysWhatWasSent(t *testing.T) {
 			w.WriteHeader(http.StatusInternalServerError)
 			return nil
 		}},
-		"error route fails too": {inner: failing, covered: true, status: 500, end: audit.EndComplete, errorInner: func(http.ResponseWriter, *http.Request) error { return errors.New("again") }},
+		"error route fails too": {inner: failing, covered: true, status: 418, end: audit.EndComplete, errorInner: func(http.ResponseWriter, *http.Request) error { return errors.New("again") }},
 		"early hints":           {inner: func(w http.ResponseWriter, _ *http.Request) error { w.WriteHeader(103); w.WriteHeader(404); return nil }, status: 404, end: audit.EndComplete},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -314,7 +342,7 @@ func TestRecordSaysWhatWasSent(t *testing.T) {
 				t.Fatal(err)
 			}
 			ev := rec.only(t)
-			if ev.Status != c.status || ev.Bytes != c.bytes || ev.End != c.end {
+			if got.status != c.status || ev.Status != c.status || ev.Bytes != c.bytes || ev.End != c.end {
 				t.Errorf("recorded %d, %d bytes, %s", ev.Status, ev.Bytes, ev.End)
 			}
 			if id := got.header["X-Request-Id"]; len(id) != 1 || id[0] != ev.ID.String() {
@@ -337,6 +365,35 @@ func TestInnerHandlerJoinsTheOpenRecord(t *testing.T) {
 	}
 	if ev := rec.only(t); ev.Profile != "strict" {
 		t.Errorf("the annotation is lost: %+v", ev)
+	}
+}
+
+// TestByHandIsOneRecord has the handler in a site and in its error route, on a
+// server without the wrapper.
+func TestByHandIsOneRecord(t *testing.T) {
+	rec := &recorder{}
+	failing := handlerFunc(func(http.ResponseWriter, *http.Request) error {
+		return caddyhttp.Error(http.StatusForbidden, errors.New("no"))
+	})
+	page := handlerFunc(func(w http.ResponseWriter, _ *http.Request) error { w.WriteHeader(http.StatusGone); return nil })
+	srv := serve(t, true, chain(newHandler(rec, false), failing), chain(newHandler(rec, false), page))
+	if _, err := get(t, srv); err != nil {
+		t.Fatal(err)
+	}
+	if ev := rec.only(t); ev.Status != http.StatusForbidden {
+		t.Errorf("recorded %d", ev.Status)
+	}
+}
+
+// TestErrorSurvivesALostRecord is for the mode async, in which nothing is
+// withheld: an error of a handler stays one.
+func TestErrorSurvivesALostRecord(t *testing.T) {
+	rec := &recorder{fails: errors.New("disk full")}
+	srv := serve(t, true, chain(newHandler(rec, false), handlerFunc(func(http.ResponseWriter, *http.Request) error {
+		return caddyhttp.Error(http.StatusUnauthorized, errors.New("who are you"))
+	})), nil)
+	if got, err := get(t, srv); err != nil || got.status != http.StatusUnauthorized {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

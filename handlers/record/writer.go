@@ -18,8 +18,9 @@ const requestIDHeader = "X-Request-Id"
 // and a large one has left before the handlers return. So the last byte is kept
 // until release. A chunked response of HTTP/1.1, and any of HTTP/2 and HTTP/3
 // without a length, ends with what the server sends after the handlers have
-// returned, and one without a body ends with its header, which is buffered
-// unless a handler flushes it.
+// returned, and one without a body ends with its header, which no flush sends
+// before. Only a response of HTTP/1.0 without a length ends with the connection,
+// so that its client cannot tell whether it has all of it.
 type writer struct {
 	response.Writer
 
@@ -53,34 +54,35 @@ func (w *writer) commit(status int) {
 	if status < 200 || status == http.StatusNoContent || status == http.StatusNotModified {
 		w.bodiless = true
 	}
-	if v := w.Header()["Content-Length"]; len(v) == 1 {
+	if v := w.Header()["Content-Length"]; len(v) > 0 {
 		if n, err := strconv.ParseInt(v[0], 10, 64); err == nil && n >= 0 {
 			w.declared = n
 		}
 	}
 }
 
-// withheld is how much of n more bytes may be written, or -1 for all of them.
-func (w *writer) withheld(n int64) int64 {
-	if !w.withholds || w.bodiless || w.declared < 0 || w.bytes+n != w.declared || n == 0 {
-		return -1
-	}
-	return n - 1
-}
+// counts reports whether the body has a length that is to be watched.
+func (w *writer) counts() bool { return w.withholds && !w.bodiless && w.declared >= 0 }
 
-// Write implements http.ResponseWriter.
+// Write implements http.ResponseWriter. What goes beyond the declared length it
+// refuses as net/http does, which cannot: it has not seen the byte that is
+// held.
 func (w *writer) Write(p []byte) (int, error) {
 	w.Commit(http.StatusOK)
-	if n := w.withheld(int64(len(p))); n >= 0 {
-		if n > 0 {
-			if m, err := w.write(p[:n]); err != nil {
-				return m, err
-			}
-		}
-		w.hold(p[n])
-		return len(p), nil
+	if !w.counts() || len(p) == 0 || w.bytes+int64(len(p)) < w.declared {
+		return w.write(p)
 	}
-	return w.write(p)
+	if w.bytes+int64(len(p)) > w.declared {
+		return 0, http.ErrContentLength
+	}
+	n := len(p) - 1
+	if n > 0 {
+		if m, err := w.write(p[:n]); err != nil {
+			return m, err
+		}
+	}
+	w.hold(p[n])
+	return len(p), nil
 }
 
 func (w *writer) write(p []byte) (int, error) {
@@ -96,8 +98,11 @@ func (w *writer) hold(b byte) {
 // ReadFrom implements io.ReaderFrom. All but the last byte goes the fast way.
 func (w *writer) ReadFrom(src io.Reader) (int64, error) {
 	w.Commit(http.StatusOK)
-	if !w.withholds || w.bodiless || w.declared <= w.bytes {
+	if !w.counts() {
 		return w.readFrom(src)
+	}
+	if w.bytes >= w.declared {
+		return io.Copy(writeOnly{w}, src)
 	}
 	limited, inner := limit(src, w.declared-w.bytes-1)
 	n, err := w.readFrom(limited)
@@ -114,7 +119,7 @@ func (w *writer) ReadFrom(src io.Reader) (int64, error) {
 		return n, err
 	}
 	w.hold(w.held[0])
-	more, err := io.Copy(writeOnly{w}, src) // net/http refuses what is too long
+	more, err := io.Copy(writeOnly{w}, src) // Write refuses what is too long
 	return n + 1 + more, err
 }
 
@@ -144,6 +149,21 @@ func (w *writer) count(n int64, err error) error {
 	}
 	return err
 }
+
+// FlushError sends what is buffered. A response without a body ends with its
+// header: while it is withheld, a flush does nothing.
+func (w *writer) FlushError() error {
+	if !w.Committed() {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.withholds && (w.bodiless || w.declared == 0) && w.Status() >= http.StatusOK {
+		return nil
+	}
+	return w.Writer.FlushError()
+}
+
+// Flush is FlushError for callers that know only http.Flusher.
+func (w *writer) Flush() { _ = w.FlushError() } // http.Flusher has no way to tell
 
 // release sends the byte that was held back.
 func (w *writer) release() {
