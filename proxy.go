@@ -213,19 +213,20 @@ func (o *proxyOptions) listen(port int) string {
 // portsFree binds the ports once without sharing them. Caddy itself shares
 // ports, so that a reload can overlap, and would not notice another Caddy.
 func (o *proxyOptions) portsFree() error {
-	for _, p := range []struct {
-		port int
-		flag string
-	}{{o.port, fmt.Sprintf("--from %s:PORT", o.host)}, {o.httpPort, "--http-port PORT"}} {
-		ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", o.listen(p.port))
+	from, listen := fmt.Sprintf("--from %s:PORT", o.host), new(net.ListenConfig)
+	ctx := context.Background()
+	for port, flag := range map[int]string{o.port: from, o.httpPort: "--http-port PORT"} {
+		ln, err := listen.Listen(ctx, "tcp", o.listen(port))
 		if err != nil {
-			return listenError(p.port, p.flag, err)
+			return listenError(port, flag, err)
 		}
-		if err := ln.Close(); err != nil {
-			return err
-		}
+		_ = ln.Close()
 	}
-	return nil
+	udp, err := listen.ListenPacket(ctx, "udp", o.listen(o.port)) // HTTP/3
+	if err != nil {
+		return listenError(o.port, from, err)
+	}
+	return udp.Close()
 }
 
 func listenError(port int, flag string, err error) error {
@@ -258,8 +259,10 @@ func (o *proxyOptions) config() object {
 			"remote_ip": object{"ranges": []string{"127.0.0.0/8", "::1"}},
 			// Who comes through a proxy or tunnel of this host is not of this host.
 			"not": []object{
-				{"header": object{"Forwarded": present}}, {"header": object{"X-Forwarded-For": present}},
-				{"header": object{"X-Real-Ip": present}}, {"header": object{"Via": present}},
+				{"header": object{"Forwarded": present}},
+				{"header": object{"X-Forwarded-For": present}},
+				{"header": object{"X-Real-Ip": present}},
+				{"header": object{"Via": present}},
 			},
 		}},
 		"handle":   []object{{"handler": "soc2_evidence", "allow_unauthenticated": true}},

@@ -187,14 +187,25 @@ func (p *process) stop(sig syscall.Signal) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
+// freePort returns a port that is free for TCP and for UDP.
 func freePort(t *testing.T) int {
 	t.Helper()
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		udp, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", ln.Addr().String())
+		if err == nil {
+			_ = udp.Close()
+		}
+		_ = ln.Close()
+		if err == nil {
+			return ln.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // a TCP listener
+		}
 	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // a TCP listener
+	t.Fatal("no port is free for TCP and UDP")
+	return 0
 }
 
 // newClient returns a client that speaks one protocol.

@@ -53,15 +53,25 @@ func (a *admin) config(soc2, instance string) string {
 	}`, a.api, instance, soc2, a.http, a.https, a.upstream)
 }
 
-// load posts a configuration and returns the status.
+// adminClient opens a connection for each request: a reload replaces the admin
+// endpoint and breaks connections to the old one.
+var adminClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
+// load posts a configuration and returns the status. A connection that the old
+// endpoint had not accepted yet may break too: then it is posted again.
 func (a *admin) load(t *testing.T, config string) int {
 	t.Helper()
-	resp, err := http.Post("http://"+a.api+"/load", "application/json", strings.NewReader(config)) //nolint:noctx // loopback
-	if err != nil {
-		t.Fatal(err)
+	var err error
+	for range 5 {
+		var resp *http.Response
+		resp, err = adminClient.Post("http://"+a.api+"/load", "application/json", strings.NewReader(config)) //nolint:noctx // loopback
+		if err == nil {
+			_ = resp.Body.Close()
+			return resp.StatusCode
+		}
 	}
-	defer resp.Body.Close()
-	return resp.StatusCode
+	t.Fatal(err)
+	return 0
 }
 
 // bad returns a configuration that is rejected, after the soc2 app was
