@@ -31,6 +31,8 @@ ENV XDG_CONFIG_HOME=/config XDG_DATA_HOME=/data
 # --cap-drop ALL. Publish 80 as 8080 and 443 as 8443, tcp and udp.
 EXPOSE 8080 8443 8443/udp
 USER 65532:65532
+# Asks the admin API, which the configuration below serves inside the container.
+# With another command, such as "soc2 proxy", give --no-healthcheck or a --url.
 HEALTHCHECK --interval=30s --timeout=3s --start-period=5s --retries=3 CMD ["/usr/bin/caddy", "soc2", "healthcheck"]
 ENTRYPOINT ["/usr/bin/caddy"]
 CMD ["run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"]
