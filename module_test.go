@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -50,14 +51,20 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
+// freePort returns a port below those that the system gives to outgoing
+// connections, so that none of them takes it before Caddy does.
 func freePort(t *testing.T) int {
 	t.Helper()
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := 10_000 + rand.IntN(20_000)
+		ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			_ = ln.Close()
+			return port
+		}
 	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // a TCP listener
+	t.Fatal("no port is free")
+	return 0
 }
 
 // load runs a Caddyfile. GLOBAL stands for the options that every test needs.

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -187,15 +188,18 @@ func (p *process) stop(sig syscall.Signal) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// freePort returns a port that is free for TCP and for UDP.
+// freePort returns a port that is free for TCP and for UDP. It is below those
+// that the system gives to outgoing connections, so that none of them takes it
+// before the program under test does.
 func freePort(t *testing.T) int {
 	t.Helper()
 	for range 100 {
-		ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", addr)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		udp, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", ln.Addr().String())
+		udp, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", addr)
 		if err == nil {
 			_ = udp.Close()
 		}
