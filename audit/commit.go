@@ -43,7 +43,7 @@ func (l *Log) run() {
 
 // finish closes the segment, unless it failed.
 func (l *Log) finish() {
-	if err := l.Err(); !errors.Is(err, ErrClosed) {
+	if err := l.Err(); l.broken || !errors.Is(err, ErrClosed) {
 		l.seg.Abandon()
 		return
 	}
@@ -62,6 +62,7 @@ func (l *Log) commit() {
 	err := l.write(b)
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrFailed, err)
+		l.broken = true
 		l.refuse(err)
 		l.cfg.Logger.Error("the audit log failed and takes no more records", "error", err)
 	}
@@ -163,7 +164,7 @@ func (l *Log) putTile(level int, index int64, hashes []tree.Hash) {
 
 // publish signs a checkpoint if the log grew since the last one.
 func (l *Log) publish() {
-	if err := l.Err(); err != nil && !errors.Is(err, ErrClosed) {
+	if err := l.Err(); l.broken || err != nil && !errors.Is(err, ErrClosed) {
 		return
 	}
 	if err := l.sign(); err != nil {

@@ -12,8 +12,9 @@ import (
 //
 // Text that came from outside is written so that every byte can be had back:
 //
-//   - control characters, quotes, and the characters < > & that HTML gives a
-//     meaning are JSON escapes \u00XX or \";
+//   - control characters, those that change the direction or the line of text,
+//     quotes, and the characters < > & that HTML gives a meaning are JSON
+//     escapes \uXXXX or \";
 //   - a byte that is not part of valid UTF-8, and a backslash, are the four
 //     characters \xHH. In JSON that reads "\\xff" and "\\x5c".
 //
@@ -113,7 +114,12 @@ func (e *encoder) escape(s string) {
 			continue
 		}
 		if c >= utf8.RuneSelf {
-			if _, size := utf8.DecodeRuneInString(s[i:]); size > 1 {
+			if r, size := utf8.DecodeRuneInString(s[i:]); size > 1 {
+				if acts(r) {
+					e.b = append(e.b, s[start:i]...)
+					e.b = append(e.b, '\\', 'u', hexDigits[r>>12&0xf], hexDigits[r>>8&0xf], hexDigits[r>>4&0xf], hexDigits[r&0xf])
+					start = i + size
+				}
 				i += size
 				continue
 			}
@@ -131,6 +137,13 @@ func (e *encoder) escape(s string) {
 		start = i
 	}
 	e.b = append(e.b, s[start:]...)
+}
+
+// acts reports whether a character does something instead of being shown: the
+// C1 controls, the line and paragraph separators and the marks of direction.
+func acts(r rune) bool {
+	return r >= 0x80 && r <= 0x9f || r == 0x061c || r == 0x200e || r == 0x200f ||
+		r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0xfeff
 }
 
 // plain holds the ASCII characters that stand for themselves.

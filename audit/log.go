@@ -123,6 +123,7 @@ type Log struct {
 	began   time.Time // when seg got its first record
 	tree    *tree.Tree
 	damaged bool // a tile could not be written
+	broken  bool // a commit failed: the segment must not be touched again
 
 	head  atomic.Pointer[head] // newest published checkpoint
 	every atomic.Int64         // checkpoint interval, as a time.Duration
@@ -196,7 +197,7 @@ func (l *Log) queue(body []byte, w *waiter, last bool) (seq int64, pending int, 
 	}
 	b := l.pending
 	before := len(b.frames)
-	if b.frames, err = segment.AppendFrame(b.frames, l.next, body); err != nil {
+	if b.frames, err = segment.AppendFrame(b.frames, l.next, int64(len(b.lengths)), body); err != nil {
 		l.mu.Unlock()
 		return 0, 0, err
 	}
@@ -276,7 +277,11 @@ func (l *Log) close() error {
 
 // SetCheckpointInterval changes how often checkpoints are signed, from the next
 // record on.
-func (l *Log) SetCheckpointInterval(d time.Duration) { l.every.Store(int64(d)) }
+func (l *Log) SetCheckpointInterval(d time.Duration) {
+	if d > 0 {
+		l.every.Store(int64(d))
+	}
+}
 
 // Dir is the log's directory.
 func (l *Log) Dir() string { return l.cfg.Dir }

@@ -363,7 +363,7 @@ func reframe(dir string, s records.Segment) error {
 		if seq == s.First {
 			body = bytes.Replace(body, []byte(`edge-1`), []byte(`edge-2`), 1)
 		}
-		out, err = segment.AppendFrame(out, seq, body)
+		out, err = segment.AppendFrame(out, seq, 0, body)
 		return err
 	})
 	if err != nil {

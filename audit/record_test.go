@@ -40,6 +40,11 @@ func checkText(t *testing.T, s string) {
 	if got := unescape(back); got != s {
 		t.Errorf("%q is written as %s and comes back as %q", s, e.b, got)
 	}
+	for _, r := range string(e.b) {
+		if acts(r) {
+			t.Errorf("%q is written as %q with a bare %U", s, e.b, r)
+		}
+	}
 	for _, c := range e.b {
 		if c < 0x20 || c == 0x7f || c == '<' || c == '>' || c == '&' {
 			t.Errorf("%q is written as %q with a bare %q", s, e.b, c)
@@ -48,7 +53,7 @@ func checkText(t *testing.T, s string) {
 }
 
 func TestTextIsLossless(t *testing.T) {
-	for _, s := range []string{"", "plain", `back\slash`, `\x41`, `\\x`, "quote\"", "line\nfeed\r\t\x00\x1b[2J", "<script>&", "grün € 𝄞", "bad \xff\xfe utf-8 \xc3", "\xed\xa0\x80 surrogate", "\u2028", "\x7f"} {
+	for _, s := range []string{"", "plain", `back\slash`, `\x41`, `\\x`, "quote\"", "line\nfeed\r\t\x00\x1b[2J", "<script>&", "grün € 𝄞", "bad \xff\xfe utf-8 \xc3", "\xed\xa0\x80 surrogate", "\u2028", "\x7f", "\u009b2J", "\u202eevil\u2069", "\ufeff"} {
 		checkText(t, s)
 	}
 }
@@ -161,7 +166,7 @@ func TestIDsRoundTrip(t *testing.T) {
 func TestHeaderReadsBack(t *testing.T) {
 	ev := Event{Start: time.Date(2026, 11, 21, 3, 4, 5, 6, time.UTC)}
 	ev.ID = NewID(ev.Start)
-	frame, err := segment.AppendFrame(nil, 7, ev.AppendBody(nil, "edge-1"))
+	frame, err := segment.AppendFrame(nil, 7, 0, ev.AppendBody(nil, "edge-1"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package audit
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -36,6 +35,11 @@ func Open(cfg Config) (*Log, error) {
 	cfg.Dir = dir
 	if err := cfg.FS.MkdirAll(filepath.Join(dir, records.Folder), durable.DirMode); err != nil {
 		return nil, fmt.Errorf("opening audit log %s: %w", dir, err)
+	}
+	for _, d := range []string{filepath.Dir(dir), dir} { // the names just made
+		if err := cfg.FS.SyncDir(d); err != nil {
+			return nil, fmt.Errorf("opening audit log %s: %w", dir, err)
+		}
 	}
 	lock, err := durable.LockDir(dir)
 	if err != nil {
@@ -78,7 +82,7 @@ type fullTile struct {
 // goroutines. It does the first commit itself, so that a log which cannot be
 // written is an error of Open.
 func (l *Log) begin(found state) error {
-	l.sealer = startSealer(l)
+	l.sealer = newSealer(l)
 	e := encoder{}
 	e.header(l.cfg.Now(), KindOpen, l.cfg.Instance)
 	e.text("origin", l.cfg.Key.Origin())
@@ -88,8 +92,7 @@ func (l *Log) begin(found state) error {
 		e.number("unsigned_records", found.unsigned)
 		e.number("torn_bytes", found.torn)
 	}
-	if _, err := l.Enqueue(context.Background(), e.b); err != nil {
-		l.sealer.close()
+	if _, _, err := l.queue(e.b, nil, false); err != nil {
 		return err
 	}
 	l.commit()
@@ -97,11 +100,11 @@ func (l *Log) begin(found state) error {
 		l.publish()
 	}
 	if err := l.Err(); err != nil {
-		l.sealer.close()
 		l.seg.Abandon()
 		return err
 	}
 	go l.run()
+	go l.sealer.run()
 	for _, first := range found.raw {
 		l.sealer.add(first)
 	}
@@ -153,17 +156,14 @@ func (l *Log) create(list []records.Segment) (state, error) {
 	if err := l.sign(); err != nil {
 		return state{}, err
 	}
-	return state{clean: true}, l.openSegment(0, 0)
+	return state{clean: true}, l.openSegment(0, nil, false)
 }
 
-func (l *Log) openSegment(first, size int64) (err error) {
+// openSegment opens the segment to append to, or makes it.
+func (l *Log) openSegment(first int64, frames []byte, rewrite bool) (err error) {
 	folder := filepath.Join(l.cfg.Dir, records.Folder)
 	l.began = l.cfg.Now()
-	if size < 0 {
-		l.seg, err = wal.Create(l.cfg.FS, folder, first)
-		return err
-	}
-	l.seg, err = wal.Open(l.cfg.FS, folder, first, size)
+	l.seg, err = wal.Open(l.cfg.FS, folder, first, frames, rewrite)
 	if errors.Is(err, fs.ErrNotExist) {
 		l.seg, err = wal.Create(l.cfg.FS, folder, first)
 	}
@@ -179,6 +179,9 @@ func (l *Log) resume(signed checkpoint.Head, list []records.Segment) (found stat
 			return found, fmt.Errorf("%w: it has no segments, but its last signed checkpoint says %d records: it was rolled back or its files were removed", ErrDamaged, signed.Size)
 		}
 		return l.create(nil)
+	}
+	if last := list[len(list)-1]; signed.Size < last.First { // a segment begins when all before it is signed
+		return found, fmt.Errorf("%w: %s begins with record %d, but its last signed checkpoint says %d records: the checkpoint or the segment is not the log's", ErrDamaged, last.Path(), last.First, signed.Size)
 	}
 	open := list
 	for len(open) > 1 && open[0].Sealed {
@@ -198,14 +201,15 @@ func (l *Log) resume(signed checkpoint.Head, list []records.Segment) (found stat
 		if errors.Is(err, ErrDamaged) {
 			return found, fmt.Errorf("%s: %w", s.Path(), err)
 		}
-		if err != nil && (!last || s.Sealed || l.tree.Size() < signed.Size) { // else it is a torn tail
+		torn := last && !s.Sealed && l.tree.Size() >= signed.Size && !segment.LaterCommit(frames[valid:], l.tree.Size())
+		if err != nil && !torn {
 			return found, fmt.Errorf("%w: %s: %w", ErrDamaged, s.Path(), err)
 		}
 		if rest := frames[valid:]; segment.NotBlank(rest) >= 0 {
 			found.torn, found.clean = int64(len(bytes.TrimRight(rest, "\x00"))), false
 		}
 		if last && !s.Sealed {
-			err = l.continueAt(s.First, int64(valid), signed, &found)
+			err = l.continueAt(s.First, frames[:valid], signed, &found)
 			return found, err
 		}
 		if !s.Sealed {
@@ -215,13 +219,13 @@ func (l *Log) resume(signed checkpoint.Head, list []records.Segment) (found stat
 			return found, fmt.Errorf("%w: %s ends with record %d, but the next segment begins with %d", ErrDamaged, s.Path(), l.tree.Size()-1, open[i+1].First)
 		}
 	}
-	err = l.continueAt(l.tree.Size(), -1, signed, &found)
+	err = l.continueAt(l.tree.Size(), nil, signed, &found)
 	return found, err
 }
 
 // continueAt opens the segment to append to. It refuses a log that is shorter
 // than its checkpoint: records that were signed for are gone.
-func (l *Log) continueAt(first, size int64, signed checkpoint.Head, found *state) error {
+func (l *Log) continueAt(first int64, frames []byte, signed checkpoint.Head, found *state) error {
 	found.unsigned = l.tree.Size() - signed.Size
 	if found.unsigned < 0 {
 		return fmt.Errorf("%w: it ends with record %d, but its last signed checkpoint says %d records: it was rolled back or cut short", ErrDamaged, l.tree.Size()-1, signed.Size)
@@ -230,7 +234,7 @@ func (l *Log) continueAt(first, size int64, signed checkpoint.Head, found *state
 	for _, t := range found.tiles {
 		l.ensureTile(t.level, t.index, t.hashes)
 	}
-	return l.openSegment(first, size)
+	return l.openSegment(first, frames, !found.clean)
 }
 
 // replay adds the records of a segment to the tree, compares the root where

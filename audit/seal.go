@@ -31,10 +31,9 @@ type sealer struct {
 // queueLength is more segments than can wait: each is an hour or 64 MiB.
 const queueLength = 1024
 
-func startSealer(l *Log) *sealer {
-	s := &sealer{l, make(chan int64, queueLength), make(chan struct{}), make(chan struct{})}
-	go s.run()
-	return s
+// newSealer makes a sealer. It is started after the committer, which it needs.
+func newSealer(l *Log) *sealer {
+	return &sealer{l, make(chan int64, queueLength), make(chan struct{}), make(chan struct{})}
 }
 
 // add hands a segment over. If the queue is full the segment stays as it is

@@ -40,12 +40,13 @@ func startUpstream(t *testing.T) string {
 // load makes requests until it is stopped, and keeps the ids of those whose
 // response came whole: they are acknowledged.
 type load struct {
-	mu     sync.Mutex
-	acked  map[string]seen
-	errors map[string]int
-	idle   []func() // close idle connections
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	mu      sync.Mutex
+	acked   map[string]seen
+	errors  map[string]int
+	refused int      // answers that say that there is no log
+	idle    []func() // close idle connections
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
 }
 
 func startLoad(t *testing.T, base string, acked map[string]seen) *load {
@@ -84,6 +85,10 @@ func (l *load) add(s seen, err error) {
 			err = urlErr.Err
 		}
 		l.errors[err.Error()]++
+		return
+	}
+	if s.status == http.StatusServiceUnavailable {
+		l.refused++
 		return
 	}
 	l.acked[s.id] = s

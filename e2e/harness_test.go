@@ -28,10 +28,14 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 )
 
-// bin is the directory of the programs under test.
-var bin string
+// bin is the directory of the programs under test. SOC2_BIN names one that has
+// them ready.
+var bin = os.Getenv("SOC2_BIN")
 
 func TestMain(m *testing.M) {
+	if bin != "" {
+		os.Exit(m.Run())
+	}
 	dir, err := os.MkdirTemp("", "soc2-e2e-")
 	if err != nil {
 		panic(err)
@@ -226,6 +230,20 @@ func newClient(t *testing.T, proto string) *http.Client {
 	tr.Protocols.SetHTTP2(proto == "HTTP/2.0")
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// atLeast returns when a count has grown to n.
+func atLeast(t *testing.T, what string, n int, count func() int) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range 30_000 {
+		if count() >= n {
+			return
+		}
+		<-tick.C
+	}
+	t.Fatalf("%d %s, want %d", count(), what, n)
 }
 
 // tlsReady returns when a server has its certificate.

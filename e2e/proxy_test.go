@@ -223,6 +223,9 @@ func compare(t *testing.T, h home, all map[string]seen, total int) {
 		if r.Request.Proto != s.proto || r.Request.Method != s.method || r.Request.Path != s.path || r.Response.Status != s.status {
 			t.Errorf("%+v is recorded as %+v", s, r)
 		}
+		if s.status == http.StatusSwitchingProtocols && r.Response.End != "hijacked" {
+			t.Errorf("%+v is recorded as %+v", s, r.Response)
+		}
 		if s.status != http.StatusSwitchingProtocols && (r.Response.Bytes != s.bytes || r.Response.End != "complete") {
 			t.Errorf("%+v is recorded as %+v", s, r.Response)
 		}
@@ -244,8 +247,16 @@ func (s *spy) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// talk opens a WebSocket, sends a message and reads its echo.
+// talk opens a WebSocket, sends a message, reads its echo and closes it.
 func talk(t *testing.T, addr string) seen {
+	t.Helper()
+	s, ws := dialSocket(t, addr)
+	_ = ws.Close()
+	return s
+}
+
+// dialSocket opens a WebSocket, sends a message and reads its echo.
+func dialSocket(t *testing.T, addr string) (seen, *websocket.Conn) {
 	t.Helper()
 	conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}}).DialContext(t.Context(), "tcp", addr)
 	if err != nil {
@@ -260,7 +271,6 @@ func talk(t *testing.T, addr string) seen {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = ws.Close() }()
 	if _, err := io.WriteString(ws, "hello"); err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +283,7 @@ func talk(t *testing.T, addr string) seen {
 	if m == nil {
 		t.Fatalf("no request id in %q", s.head.String())
 	}
-	return seen{m[1], "HTTP/1.1", "GET", "/ws", http.StatusSwitchingProtocols, 0}
+	return seen{m[1], "HTTP/1.1", "GET", "/ws", http.StatusSwitchingProtocols, 0}, ws
 }
 
 // TestDemoIsReadyInTwoSeconds measures from the start of the process to the

@@ -19,10 +19,10 @@ type admin struct {
 	api, upstream string
 }
 
-func startAdmin(t *testing.T) *admin {
+func startAdmin(t *testing.T, upstream string) *admin {
 	t.Helper()
 	h := newHome(t)
-	a := &admin{h: h, https: freePort(t), http: freePort(t), upstream: startUpstream(t)}
+	a := &admin{h: h, https: freePort(t), http: freePort(t), upstream: upstream}
 	a.api = fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	name := filepath.Join(h.dir, "config.json")
 	if err := os.WriteFile(name, []byte(a.config("", "first")), 0o600); err != nil {
@@ -94,7 +94,7 @@ func (a *admin) bad(i int) string {
 // configuration, so some requests fail, as many as without soc2; those that are
 // answered must be recorded.
 func TestFiftyReloadsUnderLoad(t *testing.T) {
-	a := startAdmin(t)
+	a := startAdmin(t, startUpstream(t))
 	acked := map[string]seen{}
 	files := openFiles(t, a.p)
 	l := startLoad(t, fmt.Sprintf("https://localhost:%d", a.https), acked)
@@ -107,11 +107,7 @@ func TestFiftyReloadsUnderLoad(t *testing.T) {
 		if got := a.load(t, config); got != want {
 			t.Fatalf("reload %d: status %d, want %d:\n%s", i, got, want, a.p.text())
 		}
-		for l.count() == before { // the service goes on
-			if t.Context().Err() != nil {
-				t.Fatal("no answers after a reload")
-			}
-		}
+		atLeast(t, "answers after a reload", before+40, l.count) // the service goes on
 	}
 	l.stop()
 	checkFiles(t, a.p, files)
@@ -158,7 +154,7 @@ func openFiles(t *testing.T, p *process) int {
 // TestRejectedReloadTouchesNothing loads every kind of rejected configuration
 // into an idle server: the log must not change by a byte.
 func TestRejectedReloadTouchesNothing(t *testing.T) {
-	a := startAdmin(t)
+	a := startAdmin(t, startUpstream(t))
 	client := newClient(t, "HTTP/2.0")
 	base := fmt.Sprintf("https://localhost:%d", a.https)
 	if _, _, err := (call{method: "GET", path: "/small"}).do(t.Context(), client, base); err != nil {

@@ -19,7 +19,7 @@ func frames(t *testing.T, from, to int64) []byte {
 	var b []byte
 	var err error
 	for seq := from; seq < to; seq++ {
-		if b, err = segment.AppendFrame(b, seq, body(seq)); err != nil {
+		if b, err = segment.AppendFrame(b, seq, 0, body(seq)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -3,15 +3,16 @@
 //
 // # Records
 //
-// A record is one JSON object in one line. The log writes its first two
+// A record is one JSON object in one line. The log writes its first three
 // members and its last, whoever appends writes those between:
 //
-//	{"v":1,"seq":4711,"time":"…","kind":"request", … ,"crc":"9ae0daaf"}
-//	└── log ─────────┘└── body ──────────────────┘└── log ───────────┘
+//	{"v":1,"seq":4711,"pos":3,"time":"…","kind":"request", … ,"crc":"9ae0daaf"}
+//	└── log ─────────────────┘└── body ──────────────────┘└── log ───────────┘
 //
 // v is the version of this format, seq the record's index in the log, counted
-// from 0 without a gap, and crc the CRC-32C (RFC 9260, appendix A) of all bytes
-// before ,"crc", in hex. The checksum makes a torn or rotted record known by
+// from 0 without a gap, pos its place in the commit that wrote it, counted from
+// 0: a commit is durable before the next one is written, so a bad record with a
+// later commit behind it was damaged, and is not the torn end of a crash. crc is the CRC-32C (RFC 9260, appendix A) of all bytes before ,"crc", in hex. The checksum makes a torn or rotted record known by
 // itself; the tree over the records, not the checksum, is what shows tampering.
 // The leaf hash covers all of the record.
 //
@@ -67,10 +68,11 @@ const (
 )
 
 // MaxBody is the largest body that fits in a record with any index.
-const MaxBody = MaxRecord - len(recordHead) - 19 - 1 - crcTail
+const MaxBody = MaxRecord - len(recordHead) - 19 - len(posMember) - 19 - 1 - crcTail
 
 const (
 	recordHead = `{"v":1,"seq":`
+	posMember  = `,"pos":`
 	crcMember  = `,"crc":"`
 	crcTail    = len(crcMember) + 8 + len(`"}`)
 )
@@ -106,9 +108,10 @@ func ParseName(name string) (first int64, sealed, ok bool) {
 	return first, sealed, true
 }
 
-// AppendFrame appends the frame of record seq to dst. The body is the record's
+// AppendFrame appends the frame of record seq, which is the pos-th of its
+// commit, to dst. The body is the record's
 // members from "time" on, without the braces around them; it is not checked.
-func AppendFrame(dst []byte, seq int64, body []byte) ([]byte, error) {
+func AppendFrame(dst []byte, seq, pos int64, body []byte) ([]byte, error) {
 	if len(body) == 0 || len(body) > MaxBody {
 		return dst, fmt.Errorf("a record body of %d bytes: it must have 1 to %d", len(body), MaxBody)
 	}
@@ -116,6 +119,8 @@ func AppendFrame(dst []byte, seq int64, body []byte) ([]byte, error) {
 	dst = append(dst, 0, 0)
 	dst = append(dst, recordHead...)
 	dst = strconv.AppendInt(dst, seq, 10)
+	dst = append(dst, posMember...)
+	dst = strconv.AppendInt(dst, pos, 10)
 	dst = append(dst, ',')
 	dst = append(dst, body...)
 	sum := crc32.Checksum(dst[start+prefix:], castagnoli)
@@ -182,11 +187,51 @@ func Check(record []byte, seq int64) error {
 	if got := crc32.Checksum(record[:body], castagnoli); got != binary.BigEndian.Uint32(sum[:]) {
 		return fmt.Errorf("%w: its checksum is %08x, not %s", ErrDamaged, got, text)
 	}
-	digits, _, _ := bytes.Cut(record[len(recordHead):body], []byte{','})
-	if got, err := strconv.ParseInt(string(digits), 10, 64); err != nil || got != seq {
-		return fmt.Errorf("%w: it is record %s, not %d", ErrDamaged, digits, seq)
+	got, _, ok := numbers(record[:body])
+	if !ok {
+		return fmt.Errorf("%w: its seq and pos are not numbers", ErrDamaged)
+	}
+	if got != seq {
+		return fmt.Errorf("%w: it is record %d, not %d", ErrDamaged, got, seq)
 	}
 	return nil
+}
+
+// numbers returns the seq and pos of a record that begins as one.
+func numbers(record []byte) (seq, pos int64, ok bool) {
+	digits, rest, ok := bytes.Cut(record[len(recordHead):], []byte(posMember))
+	if !ok {
+		return 0, 0, false
+	}
+	seq, err := strconv.ParseInt(string(digits), 10, 64)
+	if err != nil || seq < 0 {
+		return 0, 0, false
+	}
+	digits, _, _ = bytes.Cut(rest, []byte{','})
+	pos, err = strconv.ParseInt(string(digits), 10, 64)
+	return seq, pos, err == nil && pos >= 0 && pos <= seq
+}
+
+// LaterCommit reports whether b, which begins with the bad record bad, holds a
+// valid record of a later commit. Then the bad one was durable, and is damaged:
+// a crash leaves nothing behind the commit that it interrupts.
+func LaterCommit(b []byte, bad int64) bool {
+	for {
+		i := bytes.Index(b, []byte(recordHead))
+		if i < 0 {
+			return false
+		}
+		if i >= prefix {
+			n := int(binary.BigEndian.Uint16(b[i-prefix:]))
+			if n >= len(recordHead) && i+n <= len(b) {
+				record := b[i : i+n]
+				if seq, pos, ok := numbers(record); ok && seq-pos > bad && Check(record, seq) == nil {
+					return true
+				}
+			}
+		}
+		b = b[i+len(recordHead):]
+	}
 }
 
 // Scan calls fn for each record of an open segment's bytes, or of any frames

@@ -16,7 +16,7 @@ func frames(t testing.TB, first int64, n int) []byte {
 	var err error
 	for i := range int64(n) {
 		body := fmt.Sprintf(`"time":"2026-01-01T00:00:00Z","kind":"request","path":"/%d"`, first+i)
-		if b, err = AppendFrame(b, first+i, []byte(body)); err != nil {
+		if b, err = AppendFrame(b, first+i, 0, []byte(body)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -24,11 +24,11 @@ func frames(t testing.TB, first int64, n int) []byte {
 }
 
 func TestFrameIsTheDocumentedRecord(t *testing.T) {
-	b, err := AppendFrame(nil, 4711, []byte(`"kind":"x"`))
+	b, err := AppendFrame(nil, 4711, 0, []byte(`"kind":"x"`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"v":1,"seq":4711,"kind":"x","crc":"` // CRC-32C is checked by Check
+	want := `{"v":1,"seq":4711,"pos":0,"kind":"x","crc":"` // CRC-32C is checked by Check
 	record, rest, err := Next(b)
 	if err != nil || len(rest) != 0 || !bytes.HasPrefix(record, []byte(want)) || len(record) != len(want)+10 {
 		t.Fatalf("%q, rest %q, %v", record, rest, err)
@@ -42,13 +42,13 @@ func TestFrameIsTheDocumentedRecord(t *testing.T) {
 }
 
 func TestBodyLimits(t *testing.T) {
-	if _, err := AppendFrame(nil, 0, nil); err == nil {
+	if _, err := AppendFrame(nil, 0, 0, nil); err == nil {
 		t.Error("an empty body was accepted")
 	}
-	if _, err := AppendFrame(nil, 0, make([]byte, MaxBody+1)); err == nil {
+	if _, err := AppendFrame(nil, 0, 0, make([]byte, MaxBody+1)); err == nil {
 		t.Error("a body over the limit was accepted")
 	}
-	b, err := AppendFrame(nil, 1<<62, bytes.Repeat([]byte{'x'}, MaxBody))
+	b, err := AppendFrame(nil, 1<<62, 0, bytes.Repeat([]byte{'x'}, MaxBody))
 	if err != nil || len(b) > prefix+MaxRecord {
 		t.Errorf("the largest record has %d bytes: %v", len(b), err)
 	}
@@ -177,7 +177,7 @@ func TestNamesRoundTrip(t *testing.T) {
 func TestAppendFrameDoesNotAllocate(t *testing.T) {
 	buf := make([]byte, 0, 4096)
 	body := bytes.Repeat([]byte{'x'}, 600)
-	if n := testing.AllocsPerRun(100, func() { _, _ = AppendFrame(buf, 1<<40, body) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { _, _ = AppendFrame(buf, 1<<40, 0, body) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

@@ -41,18 +41,29 @@ func Create(fsys durable.FS, dir string, first int64) (*Writer, error) {
 	return &Writer{file: f, name: name, first: first}, nil
 }
 
-// Open opens a segment whose frames are known to end at size, and cuts off
-// what follows.
-func Open(fsys durable.FS, dir string, first, size int64) (*Writer, error) {
+// Open opens a segment that holds frames, which were read from it, and cuts off
+// what follows. After a failure they are written again: a sync that failed may
+// have left them in memory only, where reading finds them and the next sync
+// does not.
+func Open(fsys durable.FS, dir string, first int64, frames []byte, rewrite bool) (*Writer, error) {
 	name := filepath.Join(dir, segment.Name(first, false))
 	f, err := fsys.OpenFile(name, os.O_RDWR, durable.FileMode)
 	if err != nil {
 		return nil, fmt.Errorf("opening segment: %w", err)
 	}
-	w := &Writer{file: f, name: name, first: first, size: size}
-	if err := w.cut(); err != nil {
+	w := &Writer{file: f, name: name, first: first, size: int64(len(frames))}
+	if rewrite {
+		_, err = f.WriteAt(frames, 0)
+	}
+	if err == nil {
+		err = w.cut()
+	}
+	if err == nil {
+		err = fsys.SyncDir(dir) // its name may not have been durable either
+	}
+	if err != nil {
 		_ = f.Close()
-		return nil, err
+		return nil, fmt.Errorf("opening segment: %w", err)
 	}
 	return w, nil
 }
