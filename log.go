@@ -50,7 +50,7 @@ func init() {
 
 // exitWait is how long the process stays for the records of requests that end
 // with it, such as those of WebSockets.
-const exitWait = 10 * time.Second
+const exitWait = 2 * time.Second
 
 func awaitLeaving(limit time.Duration) {
 	deadline := time.NewTimer(limit)
@@ -69,12 +69,12 @@ func awaitLeaving(limit time.Duration) {
 
 // begin lets a request in: the log stays open until end.
 func (s *sharedLog) begin() error {
-	if err := s.get().Err(); err != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.get().Err(); err != nil { // under the lock: close holds it
 		return err
 	}
-	s.mu.Lock()
 	s.requests++
-	s.mu.Unlock()
 	return nil
 }
 

@@ -140,7 +140,7 @@ func (l *Log) lastCheckpoint() (*checkpoint.Head, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := checkpoint.Open(b, v)
+	h, _, err := checkpoint.Open(b, v)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w (the key in use is %s)", checkpoint.File, err, l.cfg.Key.Public())
 	}
@@ -250,6 +250,9 @@ func (l *Log) replay(s records.Segment, frames []byte, signed checkpoint.Head, f
 		return 0, err
 	}
 	valid, _, err = segment.Scan(frames, s.First, func(_ int64, record []byte) error {
+		if found.clean && l.tree.Size() > 0 && kindOf(record) != KindOpen {
+			return fmt.Errorf("%w: record %d follows a log.close and is no log.open", ErrDamaged, l.tree.Size())
+		}
 		l.tree.Append(tlog.RecordHash(record), func(level int, index int64, hashes []tree.Hash) {
 			found.tiles = append(found.tiles, fullTile{level, index, slices.Clone(hashes)})
 		})

@@ -48,57 +48,57 @@ var (
 	ErrMalformed = errors.New("the checkpoint is malformed")
 )
 
-// Open verifies a checkpoint and returns its head. It accepts exactly the
-// bytes that Sign makes, with all of its signatures by the given keys: a
-// checkpoint has one spelling, so that no byte of it can change unseen.
-func Open(b []byte, keys ...note.Verifier) (Head, error) {
+// Open verifies a checkpoint by at least one of the keys and returns its head.
+// Signatures by other keys, such as those of witnesses, say nothing (C2SP
+// signed-note) and are returned by name. All signatures must be spelled as a
+// signer does, so that no byte of what the keys sign can change unseen.
+func Open(b []byte, keys ...note.Verifier) (h Head, others []string, err error) {
 	n, err := note.Open(b, note.VerifierList(keys...))
 	if err != nil {
 		var unverified *note.UnverifiedNoteError
 		var invalid *note.InvalidSignatureError
 		switch {
 		case errors.As(err, &unverified):
-			return Head{}, fmt.Errorf("%w: it is signed by %s", ErrKey, signers(unverified.Note))
+			return Head{}, nil, fmt.Errorf("%w: it is signed by %q", ErrKey, signers(unverified.Note))
 		case errors.As(err, &invalid):
-			return Head{}, fmt.Errorf("%w: the signature of %s does not verify", ErrKey, invalid.Name)
+			return Head{}, nil, fmt.Errorf("%w: the signature of %q does not verify", ErrKey, invalid.Name)
 		default:
-			return Head{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+			return Head{}, nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 		}
 	}
-	if len(n.UnverifiedSigs) > 0 {
-		return Head{}, fmt.Errorf("%w: it also has a signature by the unknown key %s+%08x", ErrKey, n.UnverifiedSigs[0].Name, n.UnverifiedSigs[0].Hash)
+	if h, err = parse(n.Text); err != nil {
+		return Head{}, nil, err
 	}
-	h, err := parse(n.Text)
-	if err != nil {
-		return Head{}, err
+	if !spelled(b, len(n.Sigs)+len(n.UnverifiedSigs)) {
+		return Head{}, nil, fmt.Errorf("%w: a signature is there twice or has another spelling than the signer's", ErrMalformed)
 	}
-	if !bytes.Equal(b, spell(n)) {
-		return Head{}, fmt.Errorf("%w: a signature has another spelling than the signer's", ErrMalformed)
-	}
-	return h, nil
+	return h, signers(n), nil
 }
 
-// spell returns the one encoding of a verified note.
-func spell(n *note.Note) []byte {
-	var b bytes.Buffer
-	b.WriteString(n.Text)
-	b.WriteByte('\n')
-	for _, s := range n.Sigs {
-		raw, err := base64.StdEncoding.DecodeString(s.Base64)
-		if err != nil {
-			return nil
+// spelled reports whether a note has so many signature lines, each with its
+// base64 in the one canonical form.
+func spelled(b []byte, want int) bool {
+	_, lines, _ := bytes.Cut(b, []byte("\n\n"))
+	n := 0
+	for line := range bytes.Lines(lines) {
+		text := string(bytes.TrimSuffix(line, []byte("\n")))
+		encoded := text[strings.LastIndexByte(text, ' ')+1:]
+		raw, err := base64.StdEncoding.DecodeString(encoded)
+		if err != nil || base64.StdEncoding.EncodeToString(raw) != encoded {
+			return false
 		}
-		fmt.Fprintf(&b, "— %s %s\n", s.Name, base64.StdEncoding.EncodeToString(raw))
+		n++
 	}
-	return b.Bytes()
+	return n == want
 }
 
-func signers(n *note.Note) string {
-	names := make([]string, len(n.UnverifiedSigs))
-	for i, s := range n.UnverifiedSigs {
-		names[i] = fmt.Sprintf("%s+%08x", s.Name, s.Hash)
+// signers names the keys whose signatures were not verified.
+func signers(n *note.Note) []string {
+	var names []string
+	for _, s := range n.UnverifiedSigs {
+		names = append(names, fmt.Sprintf("%s+%08x", s.Name, s.Hash))
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 func parse(text string) (Head, error) {

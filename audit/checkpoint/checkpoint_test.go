@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"strings"
 	"testing"
 
 	"golang.org/x/mod/sumdb/note"
@@ -34,24 +35,24 @@ func TestEveryFlipIsSeen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := Open(b, v); err != nil || got != want {
+	if got, others, err := Open(b, v); err != nil || got != want || len(others) > 0 {
 		t.Fatal(got, err)
 	}
 	for i := range b {
 		for bit := range 8 {
 			b[i] ^= 1 << bit
-			if _, err := Open(b, v); err == nil {
+			if _, _, err := Open(b, v); err == nil {
 				t.Fatalf("bit %d of byte %d (%q): not seen", bit, i, b[i]^1<<bit)
 			}
 			b[i] ^= 1 << bit
 		}
 	}
 	for i := range b {
-		if _, err := Open(b[:i], v); err == nil {
+		if _, _, err := Open(b[:i], v); err == nil {
 			t.Fatalf("cut at %d: not seen", i)
 		}
 	}
-	if _, err := Open(append(bytes.Clone(b), '\n'), v); err == nil {
+	if _, _, err := Open(append(bytes.Clone(b), '\n'), v); err == nil {
 		t.Error("a line more was not seen")
 	}
 }
@@ -63,27 +64,32 @@ func TestKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(b, v, v2); err != nil {
+	if _, others, err := Open(b, v, v2); err != nil || len(others) > 0 {
 		t.Errorf("both keys known: %v", err)
 	}
-	if _, err := Open(b, v); !errors.Is(err, ErrKey) {
-		t.Errorf("one signer unknown: %v", err)
+	if _, others, err := Open(b, v); err != nil || len(others) != 1 || !strings.HasPrefix(others[0], "b+") {
+		t.Errorf("one signer unknown: %q, %v", others, err)
+	}
+	twice := append(bytes.Clone(b), b[bytes.LastIndex(b, []byte("\n—"))+1:]...)
+	if _, _, err := Open(twice, v); !errors.Is(err, ErrMalformed) {
+		t.Errorf("a signature twice: %v", err)
 	}
 	_, other := keypair(t, "a")
-	if _, err := Open(b, other); !errors.Is(err, ErrKey) {
+	if _, _, err := Open(b, other); !errors.Is(err, ErrKey) {
 		t.Errorf("a wrong key of the right name: %v", err)
 	}
 }
 
 func FuzzOpen(f *testing.F) {
 	s, v := keypair(f, "a")
-	b, err := Sign(Head{Origin: "a", Size: 1}, s)
+	want := Head{Origin: "a", Size: 1}
+	b, err := Sign(want, s)
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b)
 	f.Fuzz(func(t *testing.T, in []byte) {
-		if _, err := Open(in, v); err == nil && !bytes.Equal(in, b) {
+		if h, _, err := Open(in, v); err == nil && h != want {
 			t.Errorf("accepted a forgery: %q", in)
 		}
 	})

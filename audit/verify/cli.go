@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
 
 	"golang.org/x/mod/sumdb/note"
 )
@@ -107,10 +108,13 @@ const shown = 20
 func (r *Report) Text() string {
 	var b strings.Builder
 	line := func(name, format string, args ...any) {
-		fmt.Fprintf(&b, "%-10s %s\n", name, fmt.Sprintf(format, args...))
+		fmt.Fprintf(&b, "%-10s %s\n", name, clean(fmt.Sprintf(format, args...)))
 	}
 	if r.OK() {
-		line("VERIFIED", "%d records", r.Records)
+		line("VERIFIED", "%d records", r.Signed)
+		if n := r.Records - r.Signed; n > 0 {
+			line("unsigned", "%d records after them", n)
+		}
 	} else {
 		line("FAILED", "%s", r.Problems[0])
 		for _, p := range r.Problems[1:min(len(r.Problems), shown)] {
@@ -122,13 +126,13 @@ func (r *Report) Text() string {
 		line("read", "%d whole and valid records", r.Records)
 	}
 	if r.Origin != "" {
-		line("origin", "%s", clean(r.Origin))
+		line("origin", "%s", r.Origin)
 		line("tree size", "%d", r.Signed)
 		line("root", "%s", r.Root)
 	}
 	if r.Records > 0 {
-		line("from", "%s", clean(r.From))
-		line("to", "%s", clean(r.To))
+		line("from", "%s", r.From)
+		line("to", "%s", r.To)
 	}
 	line("files", "%d segments, %d of them sealed; %d hash tiles", r.Segments, r.Sealed, r.Tiles)
 	for _, n := range r.Notes {
@@ -141,9 +145,9 @@ func (r *Report) Text() string {
 // cursor of whoever verifies it.
 func clean(s string) string {
 	return strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f || c >= 0x80 && c < 0xa0 {
-			return '?'
+		if unicode.IsPrint(c) {
+			return c
 		}
-		return c
+		return '?'
 	}, s)
 }

@@ -43,12 +43,18 @@ type tally struct {
 type header struct {
 	Time string `json:"time"`
 	Kind string `json:"kind"`
-	rollup
+
+	rollup rollup // of a record of that kind
 }
 
 func parse(record []byte) (h header, err error) {
 	if err := json.Unmarshal(record, &h); err != nil {
 		return h, fmt.Errorf("it is not JSON: %w", err)
+	}
+	if h.Kind == "rollup" {
+		if err := json.Unmarshal(record, &h.rollup); err != nil {
+			return h, fmt.Errorf("it is not a rollup: %w", err)
+		}
 	}
 	return h, nil
 }

@@ -32,8 +32,8 @@ import (
 
 // Problem is something that a log which nobody tampered with does not have.
 type Problem struct {
-	Path string `json:"path"`          // file, relative to the log
-	Seq  int64  `json:"seq,omitempty"` // first bad record, if IsRecord
+	Path string `json:"path"` // file, relative to the log
+	Seq  int64  `json:"seq"`  // first bad record, if IsRecord
 	What string `json:"what"`
 
 	IsRecord bool `json:"is_record"` // whether Seq is known
@@ -106,6 +106,8 @@ type check struct {
 	closed  bool             // the last record is log.close
 	rooted  bool             // the root was compared
 	broken  bool             // the walk ended at a bad record
+
+	lastFirst int64 // first record of the last segment
 }
 
 func (c *check) problem(path, what string, args ...any) {
@@ -158,13 +160,16 @@ func (c *check) head(keys []note.Verifier) {
 		c.problem(checkpoint.File, "it cannot be read: %v", err)
 		return
 	}
-	h, err := checkpoint.Open(b, keys...)
+	h, others, err := checkpoint.Open(b, keys...)
 	if err != nil {
 		c.problem(checkpoint.File, "%v", err)
 		return
 	}
 	c.signed = &h
 	c.Origin, c.Signed, c.Root = h.Origin, h.Size, h.Root.String()
+	for _, name := range others {
+		c.note("the checkpoint also has a signature by the key %s, which was not given and is not verified", name)
+	}
 }
 
 // walk goes through the segments, up to the first bad record.
@@ -183,6 +188,7 @@ func (c *check) walk() {
 			c.broken = true
 			return
 		}
+		c.lastFirst = s.First
 		if !c.segment(s, i == len(list)-1) {
 			c.broken = true
 			return
@@ -216,8 +222,8 @@ func (c *check) segment(s records.Segment, last bool) bool {
 	if err == nil {
 		return true
 	}
-	if last && !s.Sealed && !c.closed && c.signed != nil && next >= c.signed.Size {
-		c.note("%s has %d bytes of an unfinished write after record %d, the last one; a crash leaves such a tail, and none of it was acknowledged", s.Path(), len(bytes.TrimRight(frames[valid:], "\x00")), next-1)
+	if last && !s.Sealed && !c.closed && c.signed != nil && next >= c.signed.Size && !segment.LaterCommit(frames[valid:], next) {
+		c.note("%s has %d bytes of an unfinished write after record %d, the last one; a crash leaves such a tail", s.Path(), len(bytes.TrimRight(frames[valid:], "\x00")), next-1)
 		return true
 	}
 	c.badRecord(s.Path(), next, err.Error())
@@ -228,6 +234,11 @@ func (c *check) segment(s records.Segment, last bool) bool {
 // the file; of one that exists in both forms it compares them.
 func (c *check) read(s records.Segment, t *tally) ([]byte, error) {
 	b, err := fs.ReadFile(c.dir, s.Path())
+	if errors.Is(err, fs.ErrNotExist) && !s.Sealed { // sealed since it was listed: its rollup may be yet to come
+		if b, err = fs.ReadFile(c.dir, records.Segment{First: s.First, Sealed: true}.Path()); err == nil {
+			return segment.Open(s.First, b)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("it cannot be read: %w", err)
 	}
@@ -255,14 +266,17 @@ func (c *check) record(s records.Segment, seq int64, record []byte, t *tally) {
 	if err != nil {
 		c.badRecord(s.Path(), seq, err.Error())
 	}
+	if (seq == 0 || c.closed) && h.Kind != "log.open" {
+		c.badRecord(s.Path(), seq, "a log begins, and goes on after a log.close, with a log.open")
+	}
 	if seq == 0 {
 		c.From = h.Time
 	}
 	c.To, c.closed = h.Time, h.Kind == "log.close"
 	t.add(h, len(record))
 	if h.Kind == "rollup" {
-		h.seq, h.path = seq, s.Path()
-		c.rollups[h.Segment.First] = h.rollup
+		h.rollup.seq, h.rollup.path = seq, s.Path()
+		c.rollups[h.rollup.Segment.First] = h.rollup
 	}
 	c.Records++
 	c.tree.Append(tlog.RecordHash(record), c.tile)
@@ -283,7 +297,10 @@ func (c *check) root() {
 		return
 	}
 	first := c.tree.Size() - c.tree.Size()%tree.Width
-	c.badRecord(checkpoint.File, first, fmt.Sprintf("the records do not have the root that the checkpoint signs; those up to %d agree with the tiles, so the first bad one is from %d to %d", first-1, first, c.tree.Size()-1))
+	if c.lost > 0 {
+		first = 0
+	}
+	c.badRecord(checkpoint.File, first, fmt.Sprintf("the records do not have the root that the checkpoint signs; the first that differs from the log's tiles is one of %d to %d", first, c.tree.Size()-1))
 }
 
 // tile compares a full tile with the file that holds it.
@@ -343,6 +360,9 @@ func (c *check) extent() {
 		c.badRecord(records.Folder, c.tree.Size(), fmt.Sprintf("it is missing: the log ends with record %d, but the checkpoint signs %d records", c.tree.Size()-1, c.signed.Size))
 	}
 	if n := c.tree.Size() - c.signed.Size; n > 0 {
-		c.note("%d records after the checkpoint are durable but not signed yet", n)
+		c.note("%d records after the checkpoint are not signed yet: nothing vouches for them", n)
+	}
+	if c.signed.Size < c.lastFirst { // a segment begins when all before it is signed
+		c.badRecord(checkpoint.File, c.signed.Size, fmt.Sprintf("no checkpoint signs it, but the last segment begins with record %d, and a segment begins when all before it is signed", c.lastFirst))
 	}
 }

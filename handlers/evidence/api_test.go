@@ -46,7 +46,7 @@ func (f *found) verify(t *testing.T, key string) {
 	if _, err := note.Open([]byte(f.Proof.Checkpoint), note.VerifierList(v)); err != nil {
 		t.Fatal(err)
 	}
-	head, err := checkpoint.Open([]byte(f.Proof.Checkpoint), v)
+	head, _, err := checkpoint.Open([]byte(f.Proof.Checkpoint), v)
 	if err != nil {
 		t.Fatal(err)
 	}
