@@ -79,15 +79,7 @@ func (k *Key) Save(fsys durable.FS, name string) error {
 	if err := fsys.MkdirAll(filepath.Dir(name), durable.DirMode); err != nil {
 		return fmt.Errorf("saving key: %w", err)
 	}
-	f, err := durable.CreateFile(fsys, name)
-	if err != nil {
-		return fmt.Errorf("saving key: %w", err)
-	}
-	_, err = f.WriteAt([]byte(k.private+"\n"), 0)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
+	if err := durable.NewFile(fsys, name, []byte(k.private+"\n")); err != nil {
 		return fmt.Errorf("saving key: %w", err)
 	}
 	return nil

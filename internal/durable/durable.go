@@ -47,6 +47,8 @@ type FS interface {
 	ReadDir(name string) ([]fs.DirEntry, error)
 	MkdirAll(name string, perm fs.FileMode) error
 	Rename(oldName, newName string) error
+	// Link gives a file a second name, which must not exist.
+	Link(oldName, newName string) error
 	Remove(name string) error
 	// SyncDir makes the names in a directory durable.
 	SyncDir(name string) error
@@ -75,6 +77,9 @@ func (OS) MkdirAll(name string, perm fs.FileMode) error { return os.MkdirAll(nam
 
 // Rename implements FS.
 func (OS) Rename(oldName, newName string) error { return os.Rename(oldName, newName) }
+
+// Link implements FS.
+func (OS) Link(oldName, newName string) error { return os.Link(oldName, newName) }
 
 // Remove implements FS.
 func (OS) Remove(name string) error { return os.Remove(name) }
@@ -135,6 +140,26 @@ func ReplaceFile(fsys FS, name string, data []byte, sync bool) error {
 	if err != nil {
 		_ = fsys.Remove(tmp)
 		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	return nil
+}
+
+// NewFile makes a file that must not exist: after a crash at any moment it is
+// there whole, or not at all.
+func NewFile(fsys FS, name string, data []byte) error {
+	tmp := name + TempSuffix
+	if err := ReplaceFile(fsys, tmp, data, true); err != nil {
+		return err
+	}
+	err := fsys.Link(tmp, name)
+	if rerr := fsys.Remove(tmp); err == nil {
+		err = rerr
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	if err := fsys.SyncDir(filepath.Dir(name)); err != nil {
+		return fmt.Errorf("syncing directory of %s: %w", name, err)
 	}
 	return nil
 }

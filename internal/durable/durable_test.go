@@ -92,6 +92,27 @@ func TestWriteFileIsAtomic(t *testing.T) {
 	}
 }
 
+func TestNewFileIsWholeOrNotThere(t *testing.T) {
+	for _, fail := range []string{"write", "sync", "rename"} {
+		name := filepath.Join(t.TempDir(), "file")
+		if err := durable.NewFile(faulty{fail: fail}, name, []byte("contents")); !errors.Is(err, errFault) {
+			t.Errorf("%s: %v", fail, err)
+		}
+		if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: the file is there: %v", fail, err)
+		}
+		if err := durable.NewFile(durable.OS{}, name, []byte("contents")); err != nil {
+			t.Errorf("after a fault: %v", err)
+		}
+		if err := durable.NewFile(durable.OS{}, name, []byte("others")); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("over a file: %v", err)
+		}
+		if got, err := os.ReadFile(name); err != nil || string(got) != "contents" {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+}
+
 func TestFilesAreTheOwnersAlone(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "file")
 	if err := durable.WriteFile(durable.OS{}, name, nil); err != nil {
