@@ -40,7 +40,7 @@ func TestRotIsNotTakenForATornEnd(t *testing.T) {
 func forge(t *testing.T, dir string, further bool) {
 	t.Helper()
 	name := filepath.Join(dir, records.Folder, segment.Name(0, false))
-	frames, err := os.ReadFile(name) //nolint:gosec // a test
+	frames, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func forge(t *testing.T, dir string, further bool) {
 		}
 		name = filepath.Join(dir, records.Folder, segment.Name(next+5, false))
 	}
-	if err := os.WriteFile(name, frames, 0o600); err != nil { //nolint:gosec // a test
+	if err := os.WriteFile(name, frames, 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
