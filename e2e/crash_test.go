@@ -101,6 +101,20 @@ func (l *load) count() int {
 	return len(l.acked)
 }
 
+// await returns when so many requests were acknowledged.
+func (l *load) await(t *testing.T, n int) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for range 6000 {
+		if l.count() >= n {
+			return
+		}
+		<-tick.C
+	}
+	t.Fatal("no request is answered")
+}
+
 // failures returns how many requests got no whole response.
 func (l *load) failures() (n int) {
 	for _, m := range l.errors {
@@ -128,7 +142,8 @@ func TestKillTwentyTimes(t *testing.T) {
 		p, addr := h.startProxy("--to", upstream)
 		before := len(acked)
 		l := startLoad(t, "https://"+addr, acked)
-		time.Sleep(time.Duration(100+rand.IntN(300)) * time.Millisecond) // the load, not a wait
+		l.await(t, before+1)
+		time.Sleep(time.Duration(50+rand.IntN(300)) * time.Millisecond) // the load, not a wait
 		if err := p.cmd.Process.Signal(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
