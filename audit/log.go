@@ -177,7 +177,8 @@ func (l *Log) Append(ctx context.Context, body []byte) (seq int64, err error) {
 }
 
 // Enqueue adds a record without waiting for it to be durable, unless the queue
-// is full: then it waits like Append. A record is never dropped.
+// is full: then it waits like Append. If the log fails before the next commit,
+// the record is lost, and Err tells that the log failed.
 func (l *Log) Enqueue(ctx context.Context, body []byte) (seq int64, err error) {
 	seq, pending, err := l.queue(body, nil, false)
 	if err != nil || pending < l.cfg.QueueBytes {

@@ -23,9 +23,10 @@ import (
 var ErrDamaged = errors.New("the audit log is damaged")
 
 // Open opens a log for writing, and makes it if its directory has none. It
-// brings the log back after a crash: it cuts off a torn tail, which cannot
-// hold a record that anyone was told is durable, rebuilds the tree, and appends
-// a log.open record that says what it found.
+// brings the log back after a crash: it cuts off the torn end of the last
+// commit, rebuilds the tree, and appends a log.open record that says what it
+// found. A bad record that a later commit follows, or a checkpoint signs, is no
+// torn end: then the log is ErrDamaged.
 func Open(cfg Config) (*Log, error) {
 	cfg.setDefaults()
 	dir, err := filepath.Abs(cfg.Dir)
