@@ -9,10 +9,8 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
-	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/audit/segment"
 	"github.com/caddy-soc2/caddy-soc2/audit/tree"
-	"github.com/caddy-soc2/caddy-soc2/audit/wal"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -22,6 +20,8 @@ func (l *Log) run() {
 	every := l.every.Load()
 	tick := time.NewTicker(time.Duration(every))
 	defer tick.Stop()
+	heal := time.NewTicker(l.cfg.HealEvery)
+	defer heal.Stop()
 	for {
 		select {
 		case <-l.wake:
@@ -32,22 +32,33 @@ func (l *Log) run() {
 			}
 		case <-tick.C:
 			l.publish()
+		case <-heal.C:
+			l.heal()
 		case <-l.stop:
-			l.commit()
-			l.publish()
 			l.finish()
 			return
 		}
 	}
 }
 
-// finish closes the segment, unless it failed.
+// finish ends the log in order: with what is pending, what is missing, and a
+// log.close record under a last checkpoint. A failed log gets a last chance to
+// heal.
 func (l *Log) finish() {
-	if err := l.Err(); l.broken || !errors.Is(err, ErrClosed) {
-		l.seg.Abandon()
-		return
+	l.commit()
+	l.heal()
+	l.tellGaps()
+	e := encoder{}
+	e.header(l.cfg.Now(), KindClose, l.cfg.Instance)
+	l.mu.Lock()
+	if _, err := l.add(e.b, nil); err == nil {
+		l.err = ErrClosed
 	}
-	if err := l.seg.Close(); err != nil {
+	l.mu.Unlock()
+	l.publish()
+	if l.broken {
+		l.seg.Abandon()
+	} else if err := l.seg.Close(); err != nil {
 		l.cfg.Logger.Error("closing the audit log's segment", "error", err)
 	}
 }
@@ -59,26 +70,54 @@ func (l *Log) commit() {
 		l.spare = b
 		return
 	}
-	err := l.write(b)
-	if err != nil {
-		err = fmt.Errorf("%w: %w", ErrFailed, err)
+	if err := l.write(b); err != nil {
 		l.broken = true
-		l.refuse(err)
-		l.cfg.Logger.Error("the audit log failed and takes no more records", "error", err)
+		l.fail(b, err)
+		return
 	}
-	for i, w := range b.waiters {
-		w.done <- err
-		b.waiters[i] = nil
+	l.land(b, nil)
+	l.grow(b)
+	l.spare = b.emptied()
+}
+
+// take swaps the pending batch for the spare one.
+func (l *Log) take() *batch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.pending
+	l.pending, l.flying, l.spare = l.spare, b, nil
+	if b.taken != nil {
+		close(b.taken)
+		b.taken = nil
 	}
-	if err == nil {
-		l.grow(b)
-	}
-	b.frames, b.lengths, b.waiters = b.frames[:0], b.lengths[:0], b.waiters[:0]
-	l.spare = b
-	if err != nil { // what was queued meanwhile fails with it
-		l.fail(err)
+	return b
+}
+
+// land tells those who wait for a batch how it went.
+func (l *Log) land(b *batch, err error) {
+	l.mu.Lock()
+	waiting := b.waiters // the watch no longer sees them
+	l.flying = nil
+	l.mu.Unlock()
+	for i, w := range waiting {
+		if w != nil { // nil: the watch has told it
+			w.done <- err
+		}
+		waiting[i] = nil
 	}
 }
+
+// emptied returns the batch without records. One that was very large is let go.
+func (b *batch) emptied() *batch {
+	if cap(b.frames) > maxSpare {
+		return &batch{}
+	}
+	b.frames, b.lengths, b.waiters = b.frames[:0], b.lengths[:0], b.waiters[:0]
+	return b
+}
+
+// maxSpare is how large a buffer is kept for the next batch.
+const maxSpare = 8 << 20
 
 // grow adds the records of a committed batch to the tree.
 func (l *Log) grow(b *batch) {
@@ -89,42 +128,33 @@ func (l *Log) grow(b *batch) {
 	}
 }
 
-// take swaps the pending batch for the spare one.
-func (l *Log) take() *batch {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	b := l.pending
-	l.pending, l.spare = l.spare, nil
-	return b
-}
-
-func (l *Log) fail(err error) {
-	b := l.take()
-	for _, w := range b.waiters {
-		w.done <- err
-	}
-	*b = batch{}
-	l.spare = b
-}
-
 // write makes a batch durable.
 func (l *Log) write(b *batch) error {
 	if l.tree.Size() != b.first {
 		return fmt.Errorf("batch begins with record %d, but the tree has %d", b.first, l.tree.Size())
 	}
-	if err := l.roll(); err != nil {
+	now := l.cfg.Now()
+	l.noteClock(now)
+	if err := l.roll(now); err != nil {
 		return err
 	}
-	if err := l.seg.Append(b.frames); err != nil {
-		return err
-	}
-	return l.seg.Sync()
+	return l.put(b.frames)
 }
 
-// roll begins a new segment if the present one is full or old. The old one is
-// complete under a checkpoint before the new one exists.
-func (l *Log) roll() error {
-	now := l.cfg.Now()
+// put makes frames durable in the open segment.
+func (l *Log) put(frames []byte) error {
+	if err := l.seg.Append(frames); err != nil {
+		return err
+	}
+	if err := l.seg.Sync(); err != nil {
+		return err
+	}
+	l.sound = l.seg.Size()
+	return nil
+}
+
+// roll begins a new segment if the present one is full or old.
+func (l *Log) roll(now time.Time) error {
 	if l.seg.Size() == 0 {
 		l.began = now
 		return nil
@@ -138,12 +168,17 @@ func (l *Log) roll() error {
 	if err := l.seg.Close(); err != nil {
 		return err
 	}
+	return l.beginSegment(now)
+}
+
+// beginSegment goes on in a new segment. All records before it are under a
+// checkpoint.
+func (l *Log) beginSegment(now time.Time) error {
 	old := l.seg.First()
-	seg, err := wal.Create(l.cfg.FS, filepath.Join(l.cfg.Dir, records.Folder), l.tree.Size())
-	if err != nil {
+	if err := l.openSegment(l.tree.Size(), nil, true); err != nil {
 		return err
 	}
-	l.seg, l.began = seg, now
+	l.base, l.began = l.tree.Clone(), now
 	l.sealer.add(old)
 	return nil
 }
@@ -167,10 +202,13 @@ func (l *Log) publish() {
 	if err := l.Err(); l.broken || err != nil && !errors.Is(err, ErrClosed) {
 		return
 	}
+	l.tellGaps()
+	l.commit()
+	if l.failed() {
+		return
+	}
 	if err := l.sign(); err != nil {
-		err = fmt.Errorf("%w: %w", ErrFailed, err)
-		l.refuse(err)
-		l.cfg.Logger.Error("the audit log cannot sign its head and takes no more records", "error", err)
+		l.fail(nil, err)
 	}
 }
 

@@ -18,6 +18,8 @@ const (
 	KindOpen    Kind = "log.open"  // the log was opened for writing
 	KindClose   Kind = "log.close" // the log was closed in order
 	KindRollup  Kind = "rollup"    // a segment was sealed
+	KindGap     Kind = "log.gap"   // requests have no record, counted
+	KindClock   Kind = "log.clock" // the clock was set back
 )
 
 // The most bytes that a text of a request record keeps. What is longer is cut,

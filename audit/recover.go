@@ -49,7 +49,8 @@ func Open(cfg Config) (*Log, error) {
 	l := &Log{
 		cfg: cfg, dir: dirFS(dir), lock: lock,
 		pending: &batch{}, spare: &batch{},
-		wake: make(chan struct{}, 1), stop: make(chan struct{}), committed: make(chan struct{}),
+		wake: make(chan struct{}, 1), stop: make(chan struct{}),
+		committed: make(chan struct{}), watched: make(chan struct{}),
 	}
 	l.every.Store(int64(cfg.CheckpointEvery))
 	found, err := l.recover()
@@ -93,18 +94,19 @@ func (l *Log) begin(found state) error {
 		e.number("unsigned_records", found.unsigned)
 		e.number("torn_bytes", found.torn)
 	}
-	if _, _, err := l.queue(e.b, nil, false); err != nil {
-		return err
+	err := l.inscribe(e.b)
+	if err == nil {
+		err = l.sign()
 	}
-	l.commit()
-	if l.Err() == nil {
-		l.publish()
+	if err == nil {
+		err = l.keepReserve()
 	}
-	if err := l.Err(); err != nil {
+	if err != nil {
 		l.seg.Abandon()
 		return err
 	}
 	go l.run()
+	go l.watch()
 	go l.sealer.run()
 	for _, first := range found.raw {
 		l.sealer.add(first)
@@ -153,7 +155,7 @@ func (l *Log) create(list []records.Segment) (state, error) {
 	if len(list) > 0 {
 		return state{}, fmt.Errorf("%w: it has segments but its file %q is missing: put it back from a copy, or move the directory away to begin a new log", ErrDamaged, checkpoint.File)
 	}
-	l.tree = &tree.Tree{}
+	l.tree, l.base = &tree.Tree{}, &tree.Tree{}
 	if err := l.sign(); err != nil {
 		return state{}, err
 	}
@@ -161,14 +163,17 @@ func (l *Log) create(list []records.Segment) (state, error) {
 }
 
 // openSegment opens the segment to append to, or makes it.
-func (l *Log) openSegment(first int64, frames []byte, rewrite bool) (err error) {
+func (l *Log) openSegment(first int64, frames []byte, rewrite bool) error {
 	folder := filepath.Join(l.cfg.Dir, records.Folder)
-	l.began = l.cfg.Now()
-	l.seg, err = wal.Open(l.cfg.FS, folder, first, frames, rewrite)
+	seg, err := wal.Open(l.cfg.FS, folder, first, frames, rewrite)
 	if errors.Is(err, fs.ErrNotExist) {
-		l.seg, err = wal.Create(l.cfg.FS, folder, first)
+		seg, err = wal.Create(l.cfg.FS, folder, first)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	l.seg, l.sound, l.began = seg, seg.Size(), l.cfg.Now()
+	return nil
 }
 
 // resume opens a log that has a checkpoint. It reads the segments that are not
@@ -198,6 +203,7 @@ func (l *Log) resume(signed checkpoint.Head, list []records.Segment) (found stat
 		if err != nil {
 			return found, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
+		l.base = l.tree.Clone()
 		valid, err := l.replay(s, frames, signed, &found)
 		if errors.Is(err, ErrDamaged) {
 			return found, fmt.Errorf("%s: %w", s.Path(), err)
@@ -220,6 +226,7 @@ func (l *Log) resume(signed checkpoint.Head, list []records.Segment) (found stat
 			return found, fmt.Errorf("%w: %s ends with record %d, but the next segment begins with %d", ErrDamaged, s.Path(), l.tree.Size()-1, open[i+1].First)
 		}
 	}
+	l.base = l.tree.Clone()
 	err = l.continueAt(l.tree.Size(), nil, signed, &found)
 	return found, err
 }

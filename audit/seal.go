@@ -6,10 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -26,14 +26,18 @@ type sealer struct {
 	queue chan int64 // first records of segments
 	stop  chan struct{}
 	ended chan struct{}
+	again []int64 // what could not be sealed, to be tried again
 }
 
 // queueLength is more segments than can wait: each is an hour or 64 MiB.
 const queueLength = 1024
 
+// sealAgain is how long a segment that could not be sealed waits.
+const sealAgain = time.Minute
+
 // newSealer makes a sealer. It is started after the committer, which it needs.
 func newSealer(l *Log) *sealer {
-	return &sealer{l, make(chan int64, queueLength), make(chan struct{}), make(chan struct{})}
+	return &sealer{log: l, queue: make(chan int64, queueLength), stop: make(chan struct{}), ended: make(chan struct{})}
 }
 
 // add hands a segment over. If the queue is full the segment stays as it is
@@ -54,8 +58,10 @@ func (s *sealer) close() {
 
 func (s *sealer) run() {
 	defer close(s.ended)
+	tick := time.NewTicker(sealAgain)
+	defer tick.Stop()
 	for {
-		select {
+		select { // stop first
 		case <-s.stop:
 			return
 		default:
@@ -64,10 +70,21 @@ func (s *sealer) run() {
 		case <-s.stop:
 			return
 		case first := <-s.queue:
-			if err := s.log.seal(first); err != nil {
-				s.log.cfg.Logger.Error("sealing a segment of the audit log; it will be tried again at the next start", "segment", first, "error", err)
+			s.seal(first)
+		case <-tick.C:
+			again := s.again
+			s.again = nil
+			for _, first := range again {
+				s.seal(first)
 			}
 		}
+	}
+}
+
+func (s *sealer) seal(first int64) {
+	if err := s.log.seal(first); err != nil {
+		s.again = append(s.again, first)
+		s.log.cfg.Logger.Warn("a segment of the audit log could not be sealed; it stays open and is tried again", "segment", first, "error", err)
 	}
 }
 
@@ -91,7 +108,7 @@ func (l *Log) seal(first int64) error {
 	if err != nil {
 		return err
 	}
-	if err := l.syncTiles(first, first+sum.records); err != nil {
+	if err := l.syncTiles(first, sum.leaves); err != nil {
 		return err
 	}
 	sum.sealedBytes, sum.hash = len(sealed), sha256.Sum256(sealed)
@@ -115,12 +132,14 @@ type summary struct {
 	sealedBytes    int
 	hash           [sha256.Size]byte
 	kinds          map[Kind]int64
+	leaves         []tree.Hash // of the records, for the tiles
 }
 
 func (l *Log) summarize(frames []byte, first int64) (s summary, err error) {
 	s = summary{first: first, bytes: len(frames), kinds: map[Kind]int64{}}
 	_, next, err := segment.Scan(frames, first, func(seq int64, record []byte) error {
 		s.kinds[kindOf(record)]++
+		s.leaves = append(s.leaves, tlog.RecordHash(record))
 		s.to = timeOf(record)
 		if seq == first {
 			s.from = s.to
@@ -157,30 +176,66 @@ func sortedKinds(m map[Kind]int64) []Kind {
 	return kinds
 }
 
-// syncTiles makes the tiles durable that records from first to next completed.
-// After that no start has to look at them again.
-func (l *Log) syncTiles(first, next int64) error {
+// syncTiles makes the tiles durable that the records of a segment completed,
+// and those again that are missing or wrong. After that no start has to look
+// at them. The leaves are the hashes of the records from first on.
+func (l *Log) syncTiles(first int64, leaves []tree.Hash) error {
+	next := first + int64(len(leaves))
+	if start := first - first%tree.Width; start < first { // the first tile began in the segment before
+		before, err := leafHashes(l.dir, start, first)
+		if err != nil {
+			return err
+		}
+		first, leaves = start, append(before, leaves...)
+	}
 	for level := 0; next>>(8*(level+1)) > 0; level++ {
 		shift := 8 * (level + 1)
+		dirs := map[string]bool{}
 		for i := first >> shift; i < next>>shift; i++ {
-			if err := l.syncTile(level, i); err != nil {
+			hashes := leaves
+			var err error
+			if level == 0 {
+				hashes = leaves[i*tree.Width-first:][:tree.Width]
+			} else if hashes, err = l.foldTile(level, i); err != nil {
 				return err
+			}
+			name, err := l.syncTile(level, i, hashes)
+			if err != nil {
+				return err
+			}
+			dirs[filepath.Dir(name)] = true
+		}
+		for dir := range dirs {
+			if err := l.cfg.FS.SyncDir(dir); err != nil {
+				return fmt.Errorf("syncing tiles: %w", err)
 			}
 		}
 	}
 	return nil
 }
 
-func (l *Log) syncTile(level int, index int64) error {
-	name := filepath.Join(l.cfg.Dir, filepath.FromSlash(tree.TilePath(level, index, tree.Width)))
+func (l *Log) syncTile(level int, index int64, hashes []tree.Hash) (name string, err error) {
+	l.ensureTile(level, index, hashes)
+	name = filepath.Join(l.cfg.Dir, filepath.FromSlash(tree.TilePath(level, index, tree.Width)))
 	f, err := l.cfg.FS.OpenFile(name, os.O_RDWR, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("a hash tile is missing: %w", err)
-	}
 	if err != nil {
-		return fmt.Errorf("syncing tile: %w", err)
+		return name, fmt.Errorf("syncing tile: %w", err)
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return name, errors.Join(f.Sync(), f.Close())
+}
+
+// foldTile makes the hashes of a full tile from the tiles below it.
+func (l *Log) foldTile(level int, index int64) ([]tree.Hash, error) {
+	load := loadTile(l.dir.FS)
+	hashes := make([]tree.Hash, 0, tree.Width)
+	for i := index * tree.Width; i < (index+1)*tree.Width; i++ {
+		below, err := load(level-1, i)
+		if err != nil {
+			return nil, err
+		}
+		hashes = append(hashes, tree.Fold(below))
+	}
+	return hashes, nil
 }
 
 // leafHashes returns the leaf hashes of records from up to, not including, to.

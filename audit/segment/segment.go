@@ -263,13 +263,21 @@ func Scan(b []byte, first int64, fn func(seq int64, record []byte) error) (valid
 // NotBlank returns the offset of the first byte of b that is not zero, or -1:
 // a reserve holds zeros only.
 func NotBlank(b []byte) int {
-	for i, c := range b {
-		if c != 0 {
-			return i
+	for at := 0; at < len(b); at += len(blank) {
+		chunk := b[at:min(at+len(blank), len(b))]
+		if bytes.Equal(chunk, blank[:len(chunk)]) {
+			continue
+		}
+		for i, c := range chunk {
+			if c != 0 {
+				return at + i
+			}
 		}
 	}
 	return -1
 }
+
+var blank [4096]byte
 
 // bundleEnd returns the index after the last record of the bundle that holds
 // record seq.

@@ -139,6 +139,10 @@ func (c *check) files() error {
 		if path == checkpoint.File {
 			return nil
 		}
+		if path == reserveFile {
+			c.reserve()
+			return nil
+		}
 		if name, ok := strings.CutPrefix(path, records.Folder+"/"); ok {
 			if _, _, ok := segment.ParseName(name); ok {
 				return nil
@@ -151,6 +155,19 @@ func (c *check) files() error {
 		c.problem(path, "this file does not belong to a log")
 		return nil
 	})
+}
+
+// reserveFile is room that the log keeps for a full disk.
+const reserveFile = "reserve"
+
+// reserve checks that the reserve holds nothing.
+func (c *check) reserve() {
+	b, err := fs.ReadFile(c.dir, reserveFile)
+	if err != nil {
+		c.problem(reserveFile, "it cannot be read: %v", err)
+	} else if at := segment.NotBlank(b); at >= 0 {
+		c.problem(reserveFile, "byte %d is not zero, but the file is a reserve", at)
+	}
 }
 
 // head verifies the checkpoint.

@@ -16,11 +16,13 @@
 package durable
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // Modes of everything created here: the log is readable by its owner alone.
@@ -175,4 +177,10 @@ func CreateFile(fsys FS, name string) (File, error) {
 		return nil, fmt.Errorf("syncing directory of %s: %w", name, err)
 	}
 	return f, nil
+}
+
+// Full reports whether an error says that the disk, or the owner's share of it,
+// is full.
+func Full(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
