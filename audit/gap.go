@@ -76,33 +76,13 @@ func (l *Log) Gaps() (lost int64, m Missed) {
 // body is the log.gap record of a gap. Without an end it says that the gap has
 // begun.
 func (g *gap) body(cause Cause, instance string) []byte {
-	e := encoder{}
-	at := g.to
-	if at.IsZero() {
-		at = g.from
+	r := LogGap{Time: g.to, Cause: causeNames[cause], Reason: g.reason, From: g.from, To: g.to,
+		Refused: g.refused, Served: g.served, Late: g.late, Lost: g.lost}
+	if g.to.IsZero() {
+		r.Time = g.from
 	}
-	e.header(at, KindGap, instance)
-	mark := e.open("gap")
-	e.text("cause", causeNames[cause])
-	reason := g.reason
-	if len(reason) > maxReason {
-		reason = reason[:maxReason]
-	}
-	e.text("reason", reason)
-	e.time("from", g.from)
-	if !g.to.IsZero() {
-		e.time("to", g.to)
-		e.number("lost", g.lost)
-		e.number("refused", g.refused)
-		e.number("served", g.served)
-		e.number("late", g.late)
-	}
-	e.close(mark)
-	return e.b
+	return r.AppendBody(nil, instance)
 }
-
-// maxReason is the most bytes of an error's text that a record keeps.
-const maxReason = 1024
 
 // tellGaps queues the log.gap records of what was missed while the log took
 // records.
@@ -197,7 +177,7 @@ func (l *Log) noteClock(now time.Time) {
 	if !was.IsZero() && was.Sub(l.clock) > clockStep {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if _, err := l.add(clockBody(was, l.clock, l.cfg.Instance), nil); err != nil && !errors.Is(err, ErrClosed) {
+		if _, err := l.add((&LogClock{Time: l.clock, From: was, To: l.clock}).AppendBody(nil, l.cfg.Instance), nil); err != nil && !errors.Is(err, ErrClosed) {
 			l.cfg.Logger.Warn("the clock was set back, but the audit log cannot say so", "from", was, "to", l.clock, "error", err)
 		}
 		l.nudge()
@@ -206,13 +186,3 @@ func (l *Log) noteClock(now time.Time) {
 
 // clockStep is how far back the clock must go to be worth a record.
 const clockStep = time.Second
-
-func clockBody(was, now time.Time, instance string) []byte {
-	e := encoder{}
-	e.header(now, KindClock, instance)
-	mark := e.open("clock")
-	e.time("from", was)
-	e.time("to", now)
-	e.close(mark)
-	return e.b
-}

@@ -2,7 +2,6 @@ package audit_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"strings"
@@ -65,30 +64,15 @@ func (f badFile) Sync() error {
 	return f.File.Sync()
 }
 
-// gapRecord is a log.gap record.
-type gapRecord struct {
-	Gap struct {
-		Cause   string    `json:"cause"`
-		Reason  string    `json:"reason"`
-		From    time.Time `json:"from"`
-		To      time.Time `json:"to"`
-		Lost    int64     `json:"lost"`
-		Refused int64     `json:"refused"`
-		Served  int64     `json:"served"`
-		Late    int64     `json:"late"`
-	} `json:"gap"`
-}
-
-func gapRecords(t *testing.T, b *bench) (gaps []gapRecord) {
+// gapRecords returns the log.gap records of a log.
+func gapRecords(t *testing.T, b *bench) (gaps []*audit.LogGap) {
 	t.Helper()
 	_, err := b.log.Records().Scan(0, func(_ int64, record []byte) error {
-		h, err := audit.ParseHeader(record)
-		if err != nil || h.Kind != audit.KindGap {
-			return err
+		r, err := audit.Decode(record)
+		if g, ok := r.Body.(*audit.LogGap); ok {
+			gaps = append(gaps, g)
 		}
-		var g gapRecord
-		gaps = append(gaps, g)
-		return json.Unmarshal(record, &gaps[len(gaps)-1])
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +117,7 @@ func TestFailedLogHealsAndTellsTheGap(t *testing.T) {
 		if len(gaps) != 1 {
 			t.Fatalf("%d gap records", len(gaps))
 		}
-		g := gaps[0].Gap
+		g := gaps[0]
 		if g.Cause != "failure" || g.Reason == "" || g.Lost != 1 || g.Refused != 7 || g.Served != 2 || g.Late != 0 || g.To.Before(g.From) {
 			t.Errorf("%+v", g)
 		}
@@ -160,7 +144,7 @@ func TestRecordsLostInAsyncModeAreCounted(t *testing.T) {
 	await(t, "the log has failed", func() bool { return b.log.Err() != nil })
 	disk.fails(nil)
 	await(t, "the log has healed", func() bool { return b.log.Err() == nil })
-	if gaps := gapRecords(t, b); len(gaps) != 1 || gaps[0].Gap.Lost != n {
+	if gaps := gapRecords(t, b); len(gaps) != 1 || gaps[0].Lost != n {
 		t.Errorf("%+v", gaps)
 	}
 	b.close()
@@ -184,7 +168,7 @@ func TestFullDiskIsSaidInTheLog(t *testing.T) {
 		acknowledged++
 	}
 	await(t, "the log says that it is full", func() bool { return len(gapRecords(t, b)) == 1 })
-	if g := gapRecords(t, b)[0].Gap; !g.To.IsZero() || g.From.IsZero() || g.Cause != "failure" {
+	if g := gapRecords(t, b)[0]; !g.To.IsZero() || g.From.IsZero() || g.Cause != "failure" {
 		t.Errorf("%+v", g)
 	}
 	if b.log.Ready() == nil {
@@ -194,7 +178,7 @@ func TestFullDiskIsSaidInTheLog(t *testing.T) {
 	await(t, "the log has healed", func() bool { return b.log.Ready() == nil })
 	b.append(1)
 	gaps := gapRecords(t, b)
-	if len(gaps) != 2 || gaps[1].Gap.To.IsZero() || gaps[1].Gap.Lost != 1 {
+	if len(gaps) != 2 || gaps[1].To.IsZero() || gaps[1].Lost != 1 {
 		t.Errorf("%+v", gaps)
 	}
 	b.close()
@@ -320,7 +304,7 @@ func TestStalledDiskStallsNobodyForGood(t *testing.T) {
 	}
 	b.close()
 	gaps := gapRecords(t, b)
-	if len(gaps) != 1 || gaps[0].Gap.Cause != "stall" || gaps[0].Gap.Late != n {
+	if len(gaps) != 1 || gaps[0].Cause != "stall" || gaps[0].Late != n {
 		t.Errorf("%+v", gaps)
 	}
 }
