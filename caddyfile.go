@@ -5,6 +5,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
@@ -52,7 +53,10 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //		profile  baseline|strict|api
 //		data_dir <path>
 //		audit {
-//			mode       durable|async
+//			mode       durable|async|strict
+//			on_failure refuse|count
+//			queue      <size>
+//			deadline   <duration>
 //			dir        <path>
 //			key_file   <path>
 //			checkpoint every <duration>
@@ -93,6 +97,12 @@ func (a *Audit) unmarshal(d *caddyfile.Dispenser) error {
 		switch d.Val() {
 		case "mode":
 			err = text(d, &a.Mode)
+		case "on_failure":
+			err = text(d, &a.OnFailure)
+		case "queue":
+			err = size(d, &a.QueueBytes)
+		case "deadline":
+			err = duration(d, &a.Deadline)
 		case "dir":
 			err = text(d, &a.Dir)
 		case "key_file":
@@ -100,7 +110,7 @@ func (a *Audit) unmarshal(d *caddyfile.Dispenser) error {
 		case "checkpoint":
 			err = a.checkpoint(d)
 		default:
-			err = d.Errf("soc2 audit has no option %q: it has mode, dir, key_file and checkpoint", d.Val())
+			err = d.Errf("soc2 audit has no option %q: it has mode, on_failure, queue, deadline, dir, key_file and checkpoint", d.Val())
 		}
 		if err != nil {
 			return err
@@ -128,6 +138,36 @@ func text(d *caddyfile.Dispenser, to *string) error {
 	if !d.AllArgs(to) {
 		return d.Errf("%s takes one argument", name)
 	}
+	return nil
+}
+
+// duration reads an option's one argument, like 10s.
+func duration(d *caddyfile.Dispenser, to *caddy.Duration) error {
+	var arg string
+	name := d.Val()
+	if err := text(d, &arg); err != nil {
+		return err
+	}
+	v, err := caddy.ParseDuration(arg)
+	if err != nil {
+		return d.Errf("%s %q: it is not a duration like 10s", name, arg)
+	}
+	*to = caddy.Duration(v)
+	return nil
+}
+
+// size reads an option's one argument, like 16MiB.
+func size(d *caddyfile.Dispenser, to *int) error {
+	var arg string
+	name := d.Val()
+	if err := text(d, &arg); err != nil {
+		return err
+	}
+	n, err := humanize.ParseBytes(arg)
+	if err != nil || n > 1<<31-1 {
+		return d.Errf("%s %q: it is not a size like 16MiB", name, arg)
+	}
+	*to = int(n)
 	return nil
 }
 

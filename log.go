@@ -61,17 +61,21 @@ func awaitLeaving(limit time.Duration) {
 		case <-s.closed:
 			return true
 		case <-deadline.C:
-			_ = s.get().Close() // those that are still running are cut off
+			s.cutOff()
 			return false
 		}
 	})
 }
 
-// begin lets a request in: the log stays open until end.
-func (s *sharedLog) begin() error {
+// begin lets a request in: the log stays open until end. While the log takes
+// no records, requests are refused unless they only count.
+func (s *sharedLog) begin(counts bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.get().Err(); err != nil { // under the lock: close holds it
+	log := s.get()
+	err := log.Ready() // under the lock: close holds it
+	if err != nil && (!counts || errors.Is(err, audit.ErrClosed)) {
+		log.Miss(causeOf(err), audit.Missed{Refused: 1})
 		return err
 	}
 	s.requests++
@@ -86,6 +90,15 @@ func (s *sharedLog) end() {
 	if last {
 		_ = s.close()
 	}
+}
+
+// cutOff closes the log under the requests that still run. They are counted.
+func (s *sharedLog) cutOff() {
+	s.mu.Lock()
+	running := s.requests
+	s.mu.Unlock()
+	s.get().Miss(audit.CauseExit, audit.Missed{Served: int64(running)})
+	_ = s.get().Close() // it has said in the server's log what went wrong
 }
 
 // Destruct closes the log when the last request has ended. It implements
@@ -192,6 +205,8 @@ func openLog(a *App, dir string, key *audit.Key) (*audit.Log, error) {
 	log, err := audit.Open(audit.Config{
 		Dir: dir, Key: key, Instance: a.InstanceName,
 		CheckpointEvery: time.Duration(a.Audit.CheckpointInterval),
+		QueueBytes:      a.Audit.QueueBytes,
+		Deadline:        time.Duration(a.Audit.Deadline),
 		Logger:          slog.New(zapslog.NewHandler(caddy.Log().Named("soc2").Core())),
 	})
 	switch {
@@ -242,6 +257,7 @@ func (s *sharedLog) get() *audit.Log { return s.log.Load() }
 // configure applies the settings of the configuration that now runs.
 func (s *sharedLog) configure(a *App) {
 	s.get().SetCheckpointInterval(time.Duration(a.Audit.CheckpointInterval))
+	s.get().SetLimits(a.Audit.QueueBytes, time.Duration(a.Audit.Deadline))
 }
 
 func (s *sharedLog) leave() error {
@@ -252,22 +268,64 @@ func (s *sharedLog) leave() error {
 // bodies pools the buffers in which records are encoded.
 var bodies = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
 
-// record encodes and appends the record of a request, and waits for it to be
-// durable if wait is set. It ends what begin began.
-func (s *sharedLog) record(ev *audit.Event, instance string, wait bool) error {
-	defer s.end()
+// appendNow encodes and appends a record, and waits for it to be durable if
+// wait is set.
+func (s *sharedLog) appendNow(r audit.Body, instance string, wait bool) error {
 	buf, _ := bodies.Get().(*[]byte)
-	*buf = ev.AppendBody((*buf)[:0], instance)
+	defer bodies.Put(buf)
+	*buf = r.AppendBody((*buf)[:0], instance)
 	var err error
 	if wait {
 		_, err = s.get().Append(context.Background(), *buf)
 	} else {
 		_, err = s.get().Enqueue(context.Background(), *buf)
 	}
-	bodies.Put(buf)
-	if err != nil && !s.lost.Swap(true) {
-		caddy.Log().Named("soc2").Error("the record of a request was not kept; this is said once",
-			zap.Bool("response_withheld", wait), zap.String("request_id", ev.ID.String()), zap.Error(err))
+	return err
+}
+
+// record appends the record of a request. It ends what begin began.
+func (s *sharedLog) record(ev *audit.Event, instance string, wait, counts bool) error {
+	defer s.end()
+	err := s.appendNow(ev, instance, wait)
+	if err == nil {
+		return nil
+	}
+	s.count(err, !wait || counts)
+	if !s.lost.Swap(true) {
+		caddy.Log().Named("soc2").Error("the record of a request was not kept; this is said once, and log.gap records tell how many there were",
+			zap.Bool("response_withheld", wait && !counts), zap.String("request_id", ev.ID.String()), zap.Error(err))
+	}
+	if counts {
+		return nil
 	}
 	return err
+}
+
+// count counts a request that has no record, for the log.gap record.
+func (s *sharedLog) count(err error, served bool) {
+	var m audit.Missed
+	switch {
+	case errors.Is(err, audit.ErrLost):
+		return // the log counts those itself
+	case errors.Is(err, audit.ErrStalled) && served:
+		return // its record is on its way
+	case errors.Is(err, audit.ErrStalled):
+		m.Late = 1
+	case served:
+		m.Served = 1
+	default:
+		m.Refused = 1
+	}
+	s.get().Miss(causeOf(err), m)
+}
+
+// causeOf tells why a record was not taken.
+func causeOf(err error) audit.Cause {
+	switch {
+	case errors.Is(err, audit.ErrStalled), errors.Is(err, audit.ErrFull):
+		return audit.CauseStall
+	case errors.Is(err, audit.ErrClosed):
+		return audit.CauseExit
+	}
+	return audit.CauseFailure
 }

@@ -13,6 +13,7 @@ package soc2
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,9 +63,25 @@ type App struct {
 // Audit says how the audit log is kept.
 type Audit struct {
 	// Mode is when a record is on disk. With durable a response does not end
-	// before its record is; with async records are written as soon as the disk
-	// allows, and requests wait only when the queue is full. Default: durable.
+	// before its record is. With strict, moreover, a request whose method is not
+	// safe (RFC 9110, section 9.2.1) is not served before a record of its intent
+	// is. With async records are written as soon as the disk allows, and
+	// requests wait only when the queue is full. Default: durable.
 	Mode string `json:"mode,omitempty"`
+
+	// OnFailure is what happens while the log takes no records, because its
+	// disk is full, failed or does not answer. With refuse requests are answered
+	// 503. With count they are served and counted, and the count is recorded
+	// when the log is back. Default: refuse.
+	OnFailure string `json:"on_failure,omitempty"`
+
+	// QueueBytes is how many bytes of records may wait for the disk. When it is
+	// full requests wait. Default: 16777216 (16 MiB).
+	QueueBytes int `json:"queue_bytes,omitempty"`
+
+	// Deadline is how long the disk may take to answer before on_failure
+	// applies. Default: 10s. Minimum: 100ms.
+	Deadline caddy.Duration `json:"deadline,omitempty"`
 
 	// Dir is the directory of the log. Placeholders are replaced. Default: log
 	// in the data directory.
@@ -85,6 +102,13 @@ type Audit struct {
 const (
 	modeDurable = "durable"
 	modeAsync   = "async"
+	modeStrict  = "strict"
+)
+
+// What happens while the log takes no records.
+const (
+	onFailureRefuse = "refuse"
+	onFailureCount  = "count"
 )
 
 // The names of files below the data directory.
@@ -97,6 +121,9 @@ const (
 const (
 	defaultCheckpointInterval = 10 * time.Second
 	minCheckpointInterval     = 100 * time.Millisecond
+
+	minQueueBytes = 1 << 20
+	minDeadline   = 100 * time.Millisecond
 )
 
 // CaddyModule returns the Caddy module information.
@@ -145,6 +172,9 @@ func (a *App) setDefaults() error {
 	if a.Audit.Mode == "" {
 		a.Audit.Mode = modeDurable
 	}
+	if a.Audit.OnFailure == "" {
+		a.Audit.OnFailure = onFailureRefuse
+	}
 	if a.Audit.Dir == "" {
 		a.Audit.Dir = filepath.Join(a.DataDir, logFolder)
 	}
@@ -166,10 +196,23 @@ func (a *App) check() error {
 	if !headers.Known(a.ProfileName) {
 		return fmt.Errorf("soc2: profile %q: choose baseline, strict or api", a.ProfileName)
 	}
-	if a.Audit.Mode != modeDurable && a.Audit.Mode != modeAsync {
-		return fmt.Errorf("soc2: audit mode %q: choose durable or async", a.Audit.Mode)
+	return a.Audit.check()
+}
+
+func (a *Audit) check() error {
+	if a.Mode != modeDurable && a.Mode != modeAsync && a.Mode != modeStrict {
+		return fmt.Errorf("soc2: audit mode %q: choose durable, async or strict", a.Mode)
 	}
-	if d := time.Duration(a.Audit.CheckpointInterval); d < minCheckpointInterval {
+	if a.OnFailure != onFailureRefuse && a.OnFailure != onFailureCount {
+		return fmt.Errorf("soc2: audit on_failure %q: choose refuse or count", a.OnFailure)
+	}
+	if n := a.QueueBytes; n != 0 && n < minQueueBytes {
+		return fmt.Errorf("soc2: audit queue_bytes %d: it must be at least %d", n, minQueueBytes)
+	}
+	if d := time.Duration(a.Deadline); d != 0 && d < minDeadline {
+		return fmt.Errorf("soc2: audit deadline %s: it must be at least %s", d, minDeadline)
+	}
+	if d := time.Duration(a.CheckpointInterval); d < minCheckpointInterval {
 		return fmt.Errorf("soc2: audit checkpoint_interval %s: it must be at least %s", d, minCheckpointInterval)
 	}
 	return nil
@@ -202,14 +245,47 @@ func (a *App) Instance() string { return a.InstanceName }
 func (a *App) Profile() string { return a.ProfileName }
 
 // Begin implements record.Recorder.
-func (a *App) Begin() error { return a.log.begin() }
+func (a *App) Begin() error { return a.log.begin(a.counts()) }
 
 // Withholds implements record.Recorder.
-func (a *App) Withholds() bool { return a.Audit.Mode == modeDurable }
+func (a *App) Withholds() bool { return a.Audit.Mode != modeAsync }
+
+// counts reports whether requests without a record are served and counted.
+func (a *App) counts() bool { return a.Audit.OnFailure == onFailureCount }
+
+// Intent implements record.Recorder.
+func (a *App) Intent(ev *audit.Event) error {
+	if a.Audit.Mode != modeStrict || safe(ev.Method) {
+		return nil
+	}
+	return a.ahead((*audit.Intent)(ev))
+}
+
+// Opening implements record.Recorder.
+func (a *App) Opening(ev *audit.Event) error { return a.ahead((*audit.Opening)(ev)) }
+
+// ahead appends a record that precedes the request's own.
+func (a *App) ahead(r audit.Body) error {
+	err := a.log.appendNow(r, a.InstanceName, a.Withholds())
+	if a.counts() {
+		return nil // the request's own record, or its absence, is what counts
+	}
+	return err
+}
+
+// safe reports whether a method asks for nothing to be changed (RFC 9110,
+// section 9.2.1).
+func safe(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return false
+}
 
 // Record implements record.Recorder.
 func (a *App) Record(ev *audit.Event) error {
-	return a.log.record(ev, a.InstanceName, a.Withholds())
+	return a.log.record(ev, a.InstanceName, a.Withholds(), a.counts())
 }
 
 // Interface guards

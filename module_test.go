@@ -483,7 +483,7 @@ func TestRejectedConfigurationsNameTheRemedy(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ options, want string }{
 		"profile":          {"profile paranoid", "choose baseline, strict or api"},
-		"mode":             {"audit {\n mode sometimes\n}", "choose durable or async"},
+		"mode":             {"audit {\n mode sometimes\n}", "choose durable, async or strict"},
 		"directory":        {"audit {\n dir " + file + "/log\n}", "set data_dir or audit dir"},
 		"open key file":    {"audit {\n key_file " + open + "\n}", "chmod 600"},
 		"interval":         {"audit {\n checkpoint every 1ms\n}", "at least 100ms"},

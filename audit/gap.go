@@ -141,7 +141,7 @@ func (l *Log) subtract(cause Cause, told gap) {
 // disk does not stall every client for good. Their records stay in the batch.
 func (l *Log) watch() {
 	defer close(l.watched)
-	tick := time.NewTicker(max(l.cfg.Deadline/4, time.Millisecond))
+	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
 		select {
@@ -152,6 +152,9 @@ func (l *Log) watch() {
 		}
 	}
 }
+
+// watchEvery is how exactly the deadline is kept.
+const watchEvery = 100 * time.Millisecond
 
 func (l *Log) giveUp(now time.Time) {
 	l.mu.Lock()

@@ -286,7 +286,7 @@ func TestStalledDiskStallsNobodyForGood(t *testing.T) {
 	full := 0
 	for range 100 {
 		if _, err := b.log.Enqueue(context.Background(), body(1)); err != nil {
-			if !errors.Is(err, audit.ErrStalled) {
+			if !errors.Is(err, audit.ErrFull) {
 				t.Errorf("%v", err)
 			}
 			full++

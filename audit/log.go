@@ -119,6 +119,9 @@ var (
 	// ErrStalled means that the disk has not answered for Config.Deadline. A
 	// record that was waiting may or may not become durable.
 	ErrStalled = errors.New("the audit log's disk does not answer")
+	// ErrFull means that the queue has been full for Config.Deadline. The
+	// record was not taken.
+	ErrFull = errors.New("the audit log's queue is full")
 )
 
 // Log is an open log. Its methods are safe for concurrent use.
@@ -247,7 +250,8 @@ func (l *Log) makeRoom(ctx context.Context) error {
 	if b.taken == nil {
 		b.taken = make(chan struct{})
 	}
-	taken, left := b.taken, time.NewTimer(l.cfg.Deadline)
+	taken, deadline := b.taken, l.cfg.Deadline
+	left := time.NewTimer(deadline)
 	defer left.Stop()
 	l.mu.Unlock()
 	defer l.mu.Lock()
@@ -255,7 +259,7 @@ func (l *Log) makeRoom(ctx context.Context) error {
 	case <-taken:
 		return nil
 	case <-left.C:
-		return fmt.Errorf("%w: the queue has been full for %s", ErrStalled, l.cfg.Deadline)
+		return fmt.Errorf("%w: its disk has not answered for %s", ErrFull, deadline)
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for room in the audit log's queue: %w", ctx.Err())
 	}
@@ -334,6 +338,19 @@ func (l *Log) close() error {
 func (l *Log) SetCheckpointInterval(d time.Duration) {
 	if d > 0 {
 		l.every.Store(int64(d))
+	}
+}
+
+// SetLimits changes how much may be pending, in bytes, and how long the disk
+// may take to answer. What is not positive stays as it is.
+func (l *Log) SetLimits(queueBytes int, deadline time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if queueBytes > 0 {
+		l.cfg.QueueBytes = queueBytes
+	}
+	if deadline > 0 {
+		l.cfg.Deadline = deadline
 	}
 }
 
