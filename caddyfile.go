@@ -60,6 +60,8 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			dir        <path>
 //			key_file   <path>
 //			checkpoint every <duration>
+//			retain     <duration>
+//			scrub      every <duration> [<size a second>]
 //		}
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -109,8 +111,12 @@ func (a *Audit) unmarshal(d *caddyfile.Dispenser) error {
 			err = text(d, &a.KeyFile)
 		case "checkpoint":
 			err = a.checkpoint(d)
+		case "retain":
+			err = duration(d, &a.Retain)
+		case "scrub":
+			err = a.scrub(d)
 		default:
-			err = d.Errf("soc2 audit has no option %q: it has mode, on_failure, queue, deadline, dir, key_file and checkpoint", d.Val())
+			err = d.Errf("soc2 audit has no option %q: it has mode, on_failure, queue, deadline, dir, key_file, checkpoint, retain and scrub", d.Val())
 		}
 		if err != nil {
 			return err
@@ -129,6 +135,26 @@ func (a *Audit) checkpoint(d *caddyfile.Dispenser) error {
 		return d.Errf("soc2 audit checkpoint every %q: it is not a duration like 10s", args[1])
 	}
 	a.CheckpointInterval = caddy.Duration(interval)
+	return nil
+}
+
+func (a *Audit) scrub(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) < 2 || len(args) > 3 || args[0] != "every" {
+		return d.Errf("soc2 audit scrub is written: scrub every 24h 8MiB")
+	}
+	interval, err := caddy.ParseDuration(args[1])
+	if err != nil {
+		return d.Errf("soc2 audit scrub every %q: it is not a duration like 24h", args[1])
+	}
+	a.ScrubInterval = caddy.Duration(interval)
+	if len(args) == 3 {
+		n, err := humanize.ParseBytes(args[2])
+		if err != nil || n == 0 || n > 1<<31-1 {
+			return d.Errf("soc2 audit scrub rate %q: it is not a size like 8MiB", args[2])
+		}
+		a.ScrubRate = int(n)
+	}
 	return nil
 }
 

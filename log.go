@@ -256,8 +256,11 @@ func (s *sharedLog) get() *audit.Log { return s.log.Load() }
 
 // configure applies the settings of the configuration that now runs.
 func (s *sharedLog) configure(a *App) {
-	s.get().SetCheckpointInterval(time.Duration(a.Audit.CheckpointInterval))
-	s.get().SetLimits(a.Audit.QueueBytes, time.Duration(a.Audit.Deadline))
+	log := s.get()
+	log.SetCheckpointInterval(time.Duration(a.Audit.CheckpointInterval))
+	log.SetLimits(a.Audit.QueueBytes, time.Duration(a.Audit.Deadline))
+	log.SetRetention(audit.Retention{Keep: time.Duration(a.Audit.Retain)})
+	log.SetScrub(audit.Scrub{Every: time.Duration(a.Audit.ScrubInterval), Rate: int64(a.Audit.ScrubRate)})
 }
 
 func (s *sharedLog) leave() error {

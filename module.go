@@ -12,6 +12,7 @@
 package soc2
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -26,6 +27,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
 	"github.com/caddy-soc2/caddy-soc2/happenings"
+	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
 func init() {
@@ -57,7 +59,8 @@ type App struct {
 	// Audit says how the log is kept.
 	Audit Audit `json:"audit,omitzero"`
 
-	log *sharedLog
+	log    *sharedLog
+	locked error // why there is no log
 }
 
 // Audit says how the audit log is kept.
@@ -96,6 +99,19 @@ type Audit struct {
 	// CheckpointInterval is how often a grown log gets a signed checkpoint.
 	// Default: 10s. Minimum: 100ms.
 	CheckpointInterval caddy.Duration `json:"checkpoint_interval,omitempty"`
+
+	// Retain is how long records are kept at least; a segment goes when all its
+	// records are older. Their hashes stay, so that what is left still proves to
+	// be part of the log. Default: for good. Minimum: 24h.
+	Retain caddy.Duration `json:"retain,omitempty"`
+
+	// ScrubInterval is how often the running log verifies itself and records the
+	// result. Default: 24h. Minimum: 1m.
+	ScrubInterval caddy.Duration `json:"scrub_interval,omitempty"`
+
+	// ScrubRate is how many bytes of the log are read in a second at most while
+	// it verifies itself. Default: 8388608 (8 MiB).
+	ScrubRate int `json:"scrub_rate,omitempty"`
 }
 
 // The modes of the log.
@@ -124,6 +140,8 @@ const (
 
 	minQueueBytes = 1 << 20
 	minDeadline   = 100 * time.Millisecond
+	minRetain     = 24 * time.Hour
+	minScrub      = time.Minute
 )
 
 // CaddyModule returns the Caddy module information.
@@ -144,11 +162,12 @@ func (a *App) Provision(_ caddy.Context) error {
 		return err
 	}
 	log, err := joinLog(a)
-	if err != nil {
-		return err
+	if errors.Is(err, durable.ErrLocked) {
+		a.locked = err // "caddy validate" is right beside a running server; Start is not
+		return nil
 	}
 	a.log = log
-	return nil
+	return err
 }
 
 func (a *App) setDefaults() error {
@@ -212,6 +231,15 @@ func (a *Audit) check() error {
 	if d := time.Duration(a.Deadline); d != 0 && d < minDeadline {
 		return fmt.Errorf("soc2: audit deadline %s: it must be at least %s", d, minDeadline)
 	}
+	if d := time.Duration(a.Retain); d != 0 && d < minRetain {
+		return fmt.Errorf("soc2: audit retain %s: it must be at least %s", d, minRetain)
+	}
+	if d := time.Duration(a.ScrubInterval); d != 0 && d < minScrub {
+		return fmt.Errorf("soc2: audit scrub_interval %s: it must be at least %s", d, minScrub)
+	}
+	if a.ScrubRate < 0 {
+		return fmt.Errorf("soc2: audit scrub_rate %d: it must not be negative", a.ScrubRate)
+	}
 	if d := time.Duration(a.CheckpointInterval); d < minCheckpointInterval {
 		return fmt.Errorf("soc2: audit checkpoint_interval %s: it must be at least %s", d, minCheckpointInterval)
 	}
@@ -220,6 +248,9 @@ func (a *Audit) check() error {
 
 // Start applies the settings that a rejected configuration must not touch.
 func (a *App) Start() error {
+	if a.locked != nil {
+		return a.locked
+	}
 	a.log.configure(a)
 	return nil
 }
@@ -245,7 +276,12 @@ func (a *App) Instance() string { return a.InstanceName }
 func (a *App) Profile() string { return a.ProfileName }
 
 // Begin implements record.Recorder.
-func (a *App) Begin() error { return a.log.begin(a.counts()) }
+func (a *App) Begin() error {
+	if a.log == nil { // Start is about to fail
+		return a.locked
+	}
+	return a.log.begin(a.counts())
+}
 
 // Withholds implements record.Recorder.
 func (a *App) Withholds() bool { return a.Audit.Mode != modeAsync }

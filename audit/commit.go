@@ -34,6 +34,10 @@ func (l *Log) run() {
 			l.publish()
 		case <-heal.C:
 			l.heal()
+		case done := <-l.signNow:
+			l.commit()
+			l.publish()
+			close(done)
 		case <-l.stop:
 			l.finish()
 			return

@@ -68,6 +68,9 @@ type Config struct {
 	Deadline        time.Duration // after so long without an answer of the disk, appends give up; default 10 s
 	HealEvery       time.Duration // how often a failed log tries to go on; default 1 s
 
+	Retention Retention // default: records are kept for good
+	Scrub     Scrub     // how the log verifies itself
+
 	FS     durable.FS       // default: the operating system's
 	Now    func() time.Time // default: time.Now
 	Logger *slog.Logger     // default: discards
@@ -137,11 +140,14 @@ type Log struct {
 	err     error  // why no records are taken
 	gaps    [causes]gap
 
-	wake      chan struct{} // to the committer: pending is not empty
-	stop      chan struct{} // to the committer: drain and end
-	committed chan struct{} // closed when the committer has ended
-	watched   chan struct{} // closed when the watch has ended
+	wake      chan struct{}      // to the committer: pending is not empty
+	stop      chan struct{}      // to the committer: drain and end
+	committed chan struct{}      // closed when the committer has ended
+	watched   chan struct{}      // closed when the watch has ended
+	signNow   chan chan struct{} // to the committer: sign, then close the channel
 	sealer    *sealer
+	scrubber  *scrubber
+	files     sync.Mutex // held by who seals or removes segments
 	closing   sync.Once
 	closeErr  error
 
@@ -157,8 +163,10 @@ type Log struct {
 	broken  bool // a commit failed: the segment must not be touched again
 	full    bool // the log has said that the disk is full
 
-	head  atomic.Pointer[head] // newest published checkpoint
-	every atomic.Int64         // checkpoint interval, as a time.Duration
+	head      atomic.Pointer[head] // newest published checkpoint
+	retention atomic.Pointer[Retention]
+	scrubbed  atomic.Pointer[LogVerify] // newest self-verification
+	every     atomic.Int64              // checkpoint interval, as a time.Duration
 }
 
 // head is a published checkpoint with the tree that it signs.
@@ -322,6 +330,7 @@ func (l *Log) Close() error {
 }
 
 func (l *Log) close() error {
+	l.scrubber.close()
 	l.sealer.close()
 	close(l.stop)
 	<-l.committed

@@ -50,8 +50,9 @@ func Open(cfg Config) (*Log, error) {
 		cfg: cfg, dir: dirFS(dir), lock: lock,
 		pending: &batch{}, spare: &batch{},
 		wake: make(chan struct{}, 1), stop: make(chan struct{}),
-		committed: make(chan struct{}), watched: make(chan struct{}),
+		committed: make(chan struct{}), watched: make(chan struct{}), signNow: make(chan chan struct{}),
 	}
+	l.SetRetention(cfg.Retention)
 	l.every.Store(int64(cfg.CheckpointEvery))
 	found, err := l.recover()
 	if err != nil {
@@ -84,7 +85,7 @@ type fullTile struct {
 // goroutines. It does the first commit itself, so that a log which cannot be
 // written is an error of Open.
 func (l *Log) begin(found state) error {
-	l.sealer = newSealer(l)
+	l.sealer, l.scrubber = newSealer(l), newScrubber(l)
 	e := encoder{}
 	e.header(l.cfg.Now(), KindOpen, l.cfg.Instance)
 	e.text("origin", l.cfg.Key.Origin())
@@ -108,6 +109,7 @@ func (l *Log) begin(found state) error {
 	go l.run()
 	go l.watch()
 	go l.sealer.run()
+	go l.scrubber.run()
 	for _, first := range found.raw {
 		l.sealer.add(first)
 	}

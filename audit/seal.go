@@ -23,8 +23,9 @@ import (
 // in a goroutine of its own.
 type sealer struct {
 	log   *Log
-	queue chan int64 // first records of segments
-	stop  chan struct{}
+	queue chan int64      // first records of segments
+	ctx   context.Context // ends when the sealer is closed
+	stop  context.CancelFunc
 	ended chan struct{}
 	again []int64 // what could not be sealed, to be tried again
 }
@@ -37,7 +38,9 @@ const sealAgain = time.Minute
 
 // newSealer makes a sealer. It is started after the committer, which it needs.
 func newSealer(l *Log) *sealer {
-	return &sealer{log: l, queue: make(chan int64, queueLength), stop: make(chan struct{}), ended: make(chan struct{})}
+	s := &sealer{log: l, queue: make(chan int64, queueLength), ended: make(chan struct{})}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	return s
 }
 
 // add hands a segment over. If the queue is full the segment stays as it is
@@ -52,7 +55,7 @@ func (s *sealer) add(first int64) {
 
 // close ends the sealer after the segment at hand.
 func (s *sealer) close() {
-	close(s.stop)
+	s.stop()
 	<-s.ended
 }
 
@@ -62,21 +65,23 @@ func (s *sealer) run() {
 	defer tick.Stop()
 	for {
 		select { // stop first
-		case <-s.stop:
+		case <-s.ctx.Done():
 			return
 		default:
 		}
 		select {
-		case <-s.stop:
+		case <-s.ctx.Done():
 			return
 		case first := <-s.queue:
 			s.seal(first)
+			s.prune()
 		case <-tick.C:
 			again := s.again
 			s.again = nil
 			for _, first := range again {
 				s.seal(first)
 			}
+			s.prune()
 		}
 	}
 }
@@ -88,10 +93,25 @@ func (s *sealer) seal(first int64) {
 	}
 }
 
+// prune removes what the retention lets go.
+func (s *sealer) prune() {
+	upto, before, err := s.log.Prune(s.ctx)
+	switch {
+	case errors.Is(err, ErrHeld):
+		s.log.cfg.Logger.Debug("records of the audit log are over their retention, but held", "before", upto)
+	case err != nil && s.ctx.Err() == nil:
+		s.log.cfg.Logger.Warn("removing records that are over their retention", "error", err)
+	case upto > before:
+		s.log.cfg.Logger.Info("removed records that are over their retention", "from", before, "before", upto)
+	}
+}
+
 // seal replaces an open segment by its sealed form. The open file goes only
 // when the sealed one and the rollup record that vouches for it are durable, so
 // that a crash at any point leaves one of the two whole.
 func (l *Log) seal(first int64) error {
+	l.files.Lock()
+	defer l.files.Unlock()
 	folder := filepath.Join(l.cfg.Dir, records.Folder)
 	frames, err := l.dir.Frames(records.Segment{First: first})
 	if err != nil {
