@@ -7,8 +7,8 @@ import (
 )
 
 // encoder appends the members of one JSON object, in the order of the calls.
-// It has no state but the bytes: the body of a record is the members without
-// the braces around them.
+// It has no state but the bytes, and where among them the object begins: the
+// body of a record is the members without the braces around them.
 //
 // Text that came from outside is written so that every byte can be had back:
 //
@@ -20,18 +20,29 @@ import (
 //
 // So text never holds a bare backslash, and replacing each \xHH by its byte
 // gives the original.
-type encoder struct{ b []byte }
+type encoder struct {
+	b     []byte
+	start int // of the object: what is before it in b is not the encoder's
+}
 
 const hexDigits = "0123456789abcdef"
 
 // key starts a member.
 func (e *encoder) key(name string) {
-	if n := len(e.b); n > 0 && e.b[n-1] != '{' {
+	if n := len(e.b); n > e.start && e.b[n-1] != '{' {
 		e.b = append(e.b, ',')
 	}
 	e.b = append(e.b, '"')
 	e.b = append(e.b, name...)
 	e.b = append(e.b, '"', ':')
+}
+
+// header writes the members that every record begins with.
+func (e *encoder) header(t time.Time, kind Kind, instance string) {
+	e.time("time", t)
+	e.key("kind")
+	e.quote(string(kind))
+	e.text("instance", instance)
 }
 
 // text writes a member, unless it is empty.
@@ -154,11 +165,25 @@ var plain = func() (t [256]bool) {
 	return t
 }()
 
+// The first and the last time that RFC 3339 can write.
+var (
+	firstTime = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)
+	lastTime  = time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.UTC)
+)
+
 // AppendTime appends a time as records hold it: RFC 3339 in UTC with nine
-// digits of a second, so that times sort as text.
+// digits of a second, so that times sort as text. A time before the year 0 is
+// written as the beginning of that year, one after 9999 as its end.
 func AppendTime(dst []byte, t time.Time) []byte {
 	t = t.UTC()
 	year, month, day := t.Date()
+	if year < 0 || year > 9999 {
+		t = lastTime
+		if year < 0 {
+			t = firstTime
+		}
+		year, month, day = t.Date()
+	}
 	hour, minute, sec := t.Clock()
 	dst = digits(dst, year, 4)
 	dst = append(dst, '-')
