@@ -1,12 +1,7 @@
 package audit
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -25,6 +20,7 @@ const (
 	maxLong   = 512 // items of a list that is long by nature, such as the modules of a program
 	maxGroups = 16  // groups of counters
 	maxJSON   = 32 << 10
+	maxNotes  = 64 // more than any kind has texts and lists that can be cut
 
 	// MaxPersonal is the largest sealed box of personal fields that a record
 	// keeps, in bytes before base64. A larger one is left out.
@@ -75,7 +71,7 @@ type coder struct {
 	skip  int // bytes of a path before the name of a member of the open object
 	mark  int // where the open object begins
 
-	notes [maxItems]shortage
+	notes [maxNotes]shortage
 	noted int
 }
 
@@ -86,11 +82,17 @@ type shortage struct {
 	left int64
 }
 
-// newCoder returns a coder that appends the body of a record to dst:
+// to makes the coder append the body of a record to dst:
 //
-//	for c.pass() { r.members(&c) }
-func newCoder(dst []byte, instance string) coder {
-	return coder{encoder: encoder{b: dst, start: len(dst)}, instance: instance}
+//	var c coder
+//	c.to(dst, instance)
+//	for c.pass() {
+//		r.members(&c)
+//	}
+//
+// It is no function that returns a coder, which is too large to be copied.
+func (c *coder) to(dst []byte, instance string) {
+	c.b, c.start, c.instance = dst, len(dst), instance
 }
 
 // pass reports whether the members are to be written, for the first time or
@@ -104,6 +106,10 @@ func (c *coder) pass() bool {
 	c.b, c.noted = c.b[:c.start], 0
 	return true
 }
+
+// full reports whether the record is too long already, so that it will be
+// written again and there is no use in going on with a list.
+func (c *coder) full() bool { return len(c.b)-c.start > segment.MaxBody }
 
 // note remembers that a member was shortened.
 func (c *coder) note(path string, left int64) {
@@ -123,7 +129,7 @@ func (c *coder) note(path string, left int64) {
 // holds; when reading, if the record has it.
 func (c *coder) when(condition bool, path string) bool {
 	if c.in != nil {
-		return c.get(path) != nil
+		return c.get(path) != ""
 	}
 	return condition
 }
@@ -165,10 +171,17 @@ func (c *coder) close() {
 func (c *coder) text(path string, p *string, limit int) {
 	if c.in != nil {
 		c.readText(path, p)
-	} else if *p != "" {
-		c.key(path[c.skip:])
-		c.quote(c.cut(path, *p, limit))
+		return
 	}
+	s := *p
+	if s == "" {
+		return
+	}
+	if len(s) > limit || len(s) > c.limit.text {
+		s = c.cut(path, s, limit)
+	}
+	c.key(path[c.skip:])
+	c.quote(s)
 }
 
 // id is a request id, which is always written.
@@ -210,7 +223,7 @@ func number[T ~int | ~int64](c *coder, path string, p *T) {
 	if c.in != nil {
 		*p = T(c.readNumber(path, true))
 	} else {
-		c.encoder.number(path[c.skip:], int64(*p))
+		c.number(path[c.skip:], int64(*p))
 	}
 }
 
@@ -219,7 +232,7 @@ func count[T ~int | ~int64](c *coder, path string, p *T) {
 	if c.in != nil {
 		*p = T(c.readNumber(path, false))
 	} else if *p != 0 {
-		c.encoder.number(path[c.skip:], int64(*p))
+		c.number(path[c.skip:], int64(*p))
 	}
 }
 
@@ -250,238 +263,32 @@ func (c *coder) time(path string, p *time.Time) {
 	}
 }
 
-// list is a list of texts. An empty one is not written.
-func (c *coder) list(path string, p *[]string, items int) {
-	if c.in != nil {
-		c.readList(path, p)
-		return
-	}
-	if len(*p) == 0 {
-		return
-	}
-	kept := c.keep(path, len(*p), items)
-	c.key(path[c.skip:])
-	c.b = append(c.b, '[')
-	for i, s := range (*p)[:kept] {
-		if i > 0 {
-			c.b = append(c.b, ',')
-		}
-		c.quote(c.cut(path, s, maxText))
-	}
-	c.b = append(c.b, ']')
-}
-
-// keep returns how many of n items are kept.
-func (c *coder) keep(path string, n, items int) int {
-	kept := min(n, items, c.limit.items)
-	if kept < n {
-		c.note(path, int64(n-kept))
-	}
-	return kept
-}
-
-// headers is a list of header fields, each a pair of name and value.
-func (c *coder) headers(path string, p *[]Header) {
-	if c.in != nil {
-		c.readHeaders(path, p)
-		return
-	}
-	if len(*p) == 0 {
-		return
-	}
-	mark := len(c.b)
-	c.key(path[c.skip:])
-	c.b = append(c.b, '[')
-	first := len(c.b)
-	for _, h := range (*p)[:c.keep(path, len(*p), maxItems)] {
-		at := len(c.b)
-		if at > first {
-			c.b = append(c.b, ',')
-		}
-		c.b = append(c.b, '[')
-		c.quote(c.cut(path, h.Name, maxText))
-		c.b = append(c.b, ',')
-		c.quote(c.cut(path, h.Value, maxValue))
-		c.b = append(c.b, ']')
-		if len(c.b)-at > c.limit.header {
-			c.b = c.b[:at]
-			c.note(path, 1)
-		}
-	}
-	if len(c.b) == first {
-		c.b = c.b[:mark]
-		return
-	}
-	c.b = append(c.b, ']')
-}
-
-// counts is an object of counters. A name that is too long is left out, not
-// cut, so that no two become the same.
-func (c *coder) counts(path string, p *[]Count, items int) {
-	if c.in != nil {
-		c.readCounts(path, p)
-		return
-	}
-	if len(*p) == 0 {
-		return
-	}
-	mark := c.encoder.open(path[c.skip:])
-	c.counters(path, *p, items)
-	c.encoder.close(mark)
-}
-
-func (c *coder) counters(path string, counts []Count, items int) {
-	for _, n := range counts[:c.keep(path, len(counts), items)] {
-		if len(n.Name) > min(maxText, c.limit.text) {
-			c.note(path, 1)
-			continue
-		}
-		c.name(n.Name)
-		c.b = strconv.AppendInt(c.b, n.N, 10)
-	}
-}
-
-// name starts a member whose name comes from outside.
-func (c *coder) name(s string) {
-	if c.b[len(c.b)-1] != '{' {
-		c.b = append(c.b, ',')
-	}
-	c.quote(s)
-	c.b = append(c.b, ':')
-}
-
-// groups is an object of groups of counters.
-func (c *coder) groups(path string, p *[]Group) {
-	if c.in != nil {
-		c.readGroups(path, p)
-		return
-	}
-	if len(*p) == 0 {
-		return
-	}
-	mark := c.encoder.open(path)
-	for _, g := range (*p)[:c.keep(path, len(*p), maxGroups)] {
-		if len(g.Name) > min(maxText, c.limit.text) {
-			c.note(path, 1)
-			continue
-		}
-		c.name(g.Name)
-		c.b = append(c.b, '{')
-		c.counters(path, g.Counts, maxLong)
-		c.b = append(c.b, '}')
-	}
-	c.encoder.close(mark)
-}
-
-// blob is bytes, in base64 (RFC 4648, section 4). They are whole or left out.
-func (c *coder) blob(path string, p *[]byte, limit int) {
-	switch {
-	case c.in != nil:
-		c.readBlob(path, p)
-	case len(*p) > limit:
-		c.note(path, 1)
-	case len(*p) > 0:
-		c.key(path)
-		c.b = append(c.b, '"')
-		c.b = base64.StdEncoding.AppendEncode(c.b, *p)
-		c.b = append(c.b, '"')
-	}
-}
-
-// json is a member that is JSON itself. If it is too long, or not the compact
-// JSON that it should be, the record has only its size and its SHA-256.
-func (c *coder) json(path string, p *JSON) {
-	if c.in != nil {
-		c.readJSON(path, p)
-		return
-	}
-	if len(p.Value) == 0 {
-		count(c, path+"_bytes", &p.Bytes)
-		c.text(path+"_sha256", &p.SHA256, maxText)
-		return
-	}
-	mark := len(c.b)
-	if c.limit.json && len(p.Value) <= maxJSON && validJSON(p.Value) {
-		c.key(path)
-		at := len(c.b)
-		if c.b = appendSafe(c.b, p.Value); len(c.b)-at <= maxJSON {
-			return
-		}
-		c.b = c.b[:mark]
-	}
-	c.note(path, 0)
-	hash := sha256.Sum256(p.Value)
-	c.encoder.number(path+"_bytes", int64(len(p.Value)))
-	c.key(path + "_sha256")
-	c.b = append(c.b, '"')
-	c.b = hex.AppendEncode(c.b, hash[:])
-	c.b = append(c.b, '"')
-}
-
-// query is the query string of a request. Only its keys are written. Values,
-// and parts without a key, are secrets often enough that each becomes a star:
-// a=1&b=2&xyz is a=*&b=*&*. What does not fit is cut between two parts.
-func (c *coder) query(path string, p *string) {
-	if c.in != nil {
-		c.readText(path, p)
-		return
-	}
-	limit := min(maxQuery, c.limit.text)
-	mark, size := len(c.b), 0
-	for raw := *p; raw != ""; {
-		var part string
-		part, raw, _ = strings.Cut(raw, "&")
-		key, _, ok := strings.Cut(part, "=")
-		if !ok {
-			key = ""
-		}
-		if size += len(key) + len("=*&"); size > limit {
-			c.note(path, 0)
-			break
-		}
-		if len(c.b) == mark {
-			c.key(path[c.skip:])
-			c.b = append(c.b, '"')
-		} else {
-			c.escape("&")
-		}
-		if ok {
-			c.escape(key)
-			c.b = append(c.b, '=')
-		}
-		c.b = append(c.b, '*')
-	}
-	if len(c.b) > mark {
-		c.b = append(c.b, '"')
-	}
-}
-
 // end is for the members that every record has last: what was shortened.
 func (c *coder) end(s *Shortened) {
 	if c.in != nil {
 		c.readShortened(s)
 		return
 	}
-	mark := c.array("cut")
-	for _, path := range s.Cut[:min(len(s.Cut), maxItems)] {
-		c.item(path)
+	mark, room := c.array("cut"), maxItems
+	for _, path := range s.Cut {
+		c.item(path, &room)
 	}
 	for _, n := range c.notes[:c.noted] {
 		if n.left == 0 && !slices.Contains(s.Cut, n.path) {
-			c.item(n.path)
+			c.item(n.path, &room)
 		}
 	}
 	c.endArray(mark)
 
-	mark = c.encoder.open("left_out")
-	for i, n := range s.LeftOut[:min(len(s.LeftOut), maxItems)] {
-		if isPath(n.Name) && indexCount(s.LeftOut, n.Name) == i {
-			c.encoder.number(n.Name, n.N+c.left(n.Name))
+	mark, room = c.encoder.open("left_out"), maxItems
+	for i, n := range s.LeftOut {
+		if indexCount(s.LeftOut, n.Name) == i {
+			c.itemCount(n.Name, n.N+c.left(n.Name), &room)
 		}
 	}
 	for _, n := range c.notes[:c.noted] {
 		if n.left > 0 && indexCount(s.LeftOut, n.path) < 0 {
-			c.encoder.number(n.path, n.left)
+			c.itemCount(n.path, n.left, &room)
 		}
 	}
 	c.encoder.close(mark)
@@ -508,14 +315,22 @@ func (c *coder) array(name string) (mark int) {
 	return mark
 }
 
-func (c *coder) item(path string) {
-	if !isPath(path) {
+func (c *coder) item(path string, room *int) {
+	if *room == 0 || !isPath(path) {
 		return
 	}
+	*room--
 	if c.b[len(c.b)-1] != '[' {
 		c.b = append(c.b, ',')
 	}
 	c.quote(path)
+}
+
+func (c *coder) itemCount(path string, n int64, room *int) {
+	if *room > 0 && isPath(path) {
+		*room--
+		c.number(path, n)
+	}
 }
 
 func (c *coder) endArray(mark int) {

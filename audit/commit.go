@@ -52,10 +52,9 @@ func (l *Log) finish() {
 	l.commit()
 	l.heal()
 	l.tellGaps()
-	e := encoder{}
-	e.header(l.cfg.Now(), KindClose, l.cfg.Instance)
+	last := LogClose{Time: l.cfg.Now()}
 	l.mu.Lock()
-	if _, err := l.add(e.b, nil); err == nil {
+	if _, err := l.add(last.AppendBody(nil, l.cfg.Instance), nil); err == nil {
 		l.err = ErrClosed
 	}
 	l.mu.Unlock()

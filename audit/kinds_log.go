@@ -5,17 +5,19 @@ import "time"
 // LogOpen says that the log was opened for writing, and what was found.
 type LogOpen struct {
 	Time     time.Time
-	Origin   string // name of the log
-	Key      string // verifier key of the log (C2SP signed-note)
-	Clean    bool   // the log is new or was closed in order
-	Unsigned int64  // if not clean: records after the last checkpoint
-	Torn     int64  // if not clean: bytes cut off after the last whole record
+	Origin   string   // name of the log
+	Key      string   // verifier key of the log (C2SP signed-note)
+	Also     []string // verifier keys that sign beside it
+	Clean    bool     // the log is new or was closed in order
+	Unsigned int64    // if not clean: records after the last checkpoint
+	Torn     int64    // if not clean: bytes cut off after the last whole record
 	Shortened
 }
 
 // AppendBody implements Body.
 func (r *LogOpen) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -26,6 +28,7 @@ func (r *LogOpen) members(c *coder) {
 	c.begin(KindOpen, &r.Time)
 	c.text("origin", &r.Origin, maxText)
 	c.text("key", &r.Key, maxText)
+	c.list("also", &r.Also, maxItems)
 	c.truth("clean", &r.Clean)
 	if c.when(!r.Clean, "unsigned_records") {
 		number(c, "unsigned_records", &r.Unsigned)
@@ -42,7 +45,8 @@ type LogClose struct {
 
 // AppendBody implements Body.
 func (r *LogClose) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -61,7 +65,7 @@ type LogGap struct {
 	Rule   string    // policy rule that left the records out, if there is only one
 	Reason string    // the error, or the reason that the rule gives
 	From   time.Time // when the first record was missing
-	To     time.Time // when the last was; zero if the gap has only begun: then no numbers are given
+	To     time.Time // when the last was; zero if the gap has only begun
 
 	Refused int64   // requests that were refused because of it
 	Served  int64   // requests that were served without a record
@@ -73,7 +77,8 @@ type LogGap struct {
 
 // AppendBody implements Body.
 func (r *LogGap) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -105,7 +110,8 @@ type LogClock struct {
 
 // AppendBody implements Body.
 func (r *LogClock) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -135,7 +141,8 @@ type LogErase struct {
 
 // AppendBody implements Body.
 func (r *LogErase) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -167,7 +174,8 @@ type LogHold struct {
 
 // AppendBody implements Body.
 func (r *LogHold) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -198,7 +206,8 @@ type LogKey struct {
 
 // AppendBody implements Body.
 func (r *LogKey) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -231,7 +240,8 @@ type LogVerify struct {
 
 // AppendBody implements Body.
 func (r *LogVerify) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -263,7 +273,8 @@ type LogAnchor struct {
 
 // AppendBody implements Body.
 func (r *LogAnchor) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -284,20 +295,21 @@ func (r *LogAnchor) members(c *coder) {
 // Rollup sums up a segment that was sealed.
 type Rollup struct {
 	Time        time.Time
-	First       int64  // index of the segment's first record
-	Records     int64  // how many it has
-	From, To    string // times of its first and last record, as they are there
-	Bytes       int64  // of the segment when it was open
-	SealedBytes int64  // of its file
-	SHA256      string // of its file, hex
-	Kinds       []Count
+	First       int64   // index of the segment's first record
+	Records     int64   // how many it has
+	From, To    string  // times of its first and last record, as they are there
+	Bytes       int64   // of the segment when it was open
+	SealedBytes int64   // of its file
+	SHA256      string  // of its file, hex
+	Kinds       []Count // records by kind, sorted
 	Counts      []Group // what else was counted, for example requests by status
 	Shortened
 }
 
 // AppendBody implements Body.
 func (r *Rollup) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}

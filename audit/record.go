@@ -20,7 +20,8 @@ type Opening Event
 // AppendBody appends the record of a request, without the members that the log
 // adds (package segment), to dst.
 func (ev *Event) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		ev.members(&c)
 	}
@@ -29,7 +30,8 @@ func (ev *Event) AppendBody(dst []byte, instance string) []byte {
 
 // AppendBody implements Body.
 func (in *Intent) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		in.members(&c)
 	}
@@ -38,7 +40,8 @@ func (in *Intent) AppendBody(dst []byte, instance string) []byte {
 
 // AppendBody implements Body.
 func (o *Opening) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		o.members(&c)
 	}
@@ -165,8 +168,8 @@ func (ev *Event) protected(c *coder) {
 	c.end(&ev.Shortened)
 }
 
-// Heading is the part of a record that all kinds share, as read back.
-type Heading struct {
+// RecordHeader is the part of a record that all kinds share, as read back.
+type RecordHeader struct {
 	Seq      int64     `json:"seq"`
 	Time     time.Time `json:"time"`
 	Kind     Kind      `json:"kind"`
@@ -175,7 +178,7 @@ type Heading struct {
 }
 
 // ParseHeader reads the shared part of a record.
-func ParseHeader(record []byte) (h Heading, err error) {
+func ParseHeader(record []byte) (h RecordHeader, err error) {
 	if err := json.Unmarshal(record, &h); err != nil {
 		return h, fmt.Errorf("reading record: %w", err)
 	}

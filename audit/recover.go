@@ -86,16 +86,11 @@ type fullTile struct {
 // written is an error of Open.
 func (l *Log) begin(found state) error {
 	l.sealer, l.scrubber = newSealer(l), newScrubber(l)
-	e := encoder{}
-	e.header(l.cfg.Now(), KindOpen, l.cfg.Instance)
-	e.text("origin", l.cfg.Key.Origin())
-	e.text("key", l.cfg.Key.Public())
-	e.boolean("clean", found.clean)
-	if !found.clean {
-		e.number("unsigned_records", found.unsigned)
-		e.number("torn_bytes", found.torn)
+	first := LogOpen{
+		Time: l.cfg.Now(), Origin: l.cfg.Key.Origin(), Key: l.cfg.Key.Public(),
+		Clean: found.clean, Unsigned: found.unsigned, Torn: found.torn,
 	}
-	err := l.inscribe(e.b)
+	err := l.inscribe(first.AppendBody(nil, l.cfg.Instance))
 	if err == nil {
 		err = l.sign()
 	}
