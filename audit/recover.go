@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -29,6 +30,9 @@ var ErrDamaged = errors.New("the audit log is damaged")
 // torn end: then the log is ErrDamaged.
 func Open(cfg Config) (*Log, error) {
 	cfg.setDefaults()
+	if err := cfg.checkKeys(); err != nil {
+		return nil, fmt.Errorf("opening audit log %s: %w", cfg.Dir, err)
+	}
 	dir, err := filepath.Abs(cfg.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening audit log %s: %w", cfg.Dir, err)
@@ -88,6 +92,7 @@ func (l *Log) begin(found state) error {
 	e.header(l.cfg.Now(), KindOpen, l.cfg.Instance)
 	e.text("origin", l.cfg.Key.Origin())
 	e.text("key", l.cfg.Key.Public())
+	e.list("also", publics(l.cfg.Cosigners))
 	e.boolean("clean", found.clean)
 	if !found.clean {
 		e.number("unsigned_records", found.unsigned)
@@ -137,13 +142,9 @@ func (l *Log) lastCheckpoint() (*checkpoint.Head, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := l.cfg.Key.Verifier()
+	h, _, err := checkpoint.Open(b, l.cfg.verifiers()...)
 	if err != nil {
-		return nil, err
-	}
-	h, _, err := checkpoint.Open(b, v)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w (the key in use is %s)", checkpoint.File, err, l.cfg.Key.Public())
+		return nil, fmt.Errorf("%s: %w (in use: %s): open the log with a key that signed it; a new key signs beside the old one before it signs alone", checkpoint.File, err, strings.Join(publics(l.cfg.keys()), ", "))
 	}
 	return &h, nil
 }
