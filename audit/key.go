@@ -20,11 +20,16 @@ import (
 // C2SP signed-note. Its name is the log's origin. Printed in any way, it shows
 // its public half. It is a note.Signer.
 type Key struct {
-	signer   crypto.Signer
 	verifier note.Verifier
 	raw      ed25519.PublicKey
 	public   string
-	private  string // PRIVATE+KEY+…, or empty if the signer keeps it to itself
+	secret   *secret
+}
+
+// secret is behind a pointer, which printing does not follow.
+type secret struct {
+	signer crypto.Signer
+	text   string // PRIVATE+KEY+…, or empty if the signer keeps it to itself
 }
 
 // algEd25519 is the type of the only keys used here (C2SP signed-note).
@@ -63,7 +68,7 @@ func NewKeyFrom(name string, s crypto.Signer) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key %q: a name has no spaces and no plus: %w", name, err)
 	}
-	return &Key{signer: s, verifier: v, raw: raw, public: public}, nil
+	return &Key{v, raw, public, &secret{signer: s}}, nil
 }
 
 // ParseKey reads a private key in the form of golang.org/x/mod/sumdb/note,
@@ -83,7 +88,7 @@ func ParseKey(text string) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not a private key: %w", err)
 	}
-	k.private = text
+	k.secret.text = text
 	return k, nil
 }
 
@@ -96,7 +101,7 @@ func (k *Key) KeyHash() uint32 { return k.verifier.KeyHash() }
 // Sign implements note.Signer. A signature that does not verify is an error: a
 // checkpoint that carried it would keep the log from being opened.
 func (k *Key) Sign(msg []byte) ([]byte, error) {
-	sig, err := k.signer.Sign(rand.Reader, msg, crypto.Hash(0))
+	sig, err := k.secret.signer.Sign(rand.Reader, msg, crypto.Hash(0))
 	if err != nil {
 		return nil, fmt.Errorf("key %s cannot sign: %w", k.ID(), err)
 	}
@@ -124,17 +129,17 @@ func (k *Key) Verifier() (note.Verifier, error) { return note.NewVerifier(k.publ
 
 // Format implements fmt.Formatter. Whatever the verb, it prints Public, so that
 // no log or error can show the private key.
-func (k *Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, k.public) }
+func (k Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, k.public) }
 
 // Save writes the private key to a file that must not exist.
 func (k *Key) Save(fsys durable.FS, name string) error {
-	if k.private == "" {
+	if k.secret.text == "" {
 		return fmt.Errorf("saving key %s: its private key is not in this process, so it stays where it is", k.ID())
 	}
 	if err := fsys.MkdirAll(filepath.Dir(name), durable.DirMode); err != nil {
 		return fmt.Errorf("saving key: %w", err)
 	}
-	if err := durable.NewFile(fsys, name, []byte(k.private+"\n")); err != nil {
+	if err := durable.NewFile(fsys, name, []byte(k.secret.text+"\n")); err != nil {
 		return fmt.Errorf("saving key: %w", err)
 	}
 	return nil
