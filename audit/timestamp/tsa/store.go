@@ -41,11 +41,12 @@ func (s Store) put(size int64, note, response []byte) error {
 	if err := s.FS.SyncDir(s.Dir); err != nil {
 		return err
 	}
-	// Under a stamp that is there nothing may change.
-	if _, err := s.FS.ReadFile(s.file(timestamp.ResponsePath(size))); !errors.Is(err, fs.ErrNotExist) {
-		if err == nil {
-			err = fs.ErrExist
-		}
+	// Under a stamp that is there nothing may change. A crash may have come
+	// before its name was durable.
+	switch _, err := s.FS.ReadFile(s.file(timestamp.ResponsePath(size))); {
+	case err == nil:
+		return errors.Join(fs.ErrExist, s.FS.SyncDir(folder))
+	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
 	if err := durable.WriteFile(s.FS, s.file(timestamp.CheckpointPath(size)), note); err != nil {
