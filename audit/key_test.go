@@ -118,7 +118,7 @@ func (a *agent) Sign(_ io.Reader, msg []byte, opts crypto.SignerOpts) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
 	if _, err := c.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(msg))), msg...)); err != nil {
 		return nil, err

@@ -228,3 +228,27 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// FuzzOverwritten writes bytes over a part of the golden response, so that what
+// is around them stays well formed and the parsers behind are reached.
+func FuzzOverwritten(f *testing.F) {
+	g := load(f)
+	want, err := timestamp.Verify(g.response, g.note, g.roots)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(uint16(100), []byte{0})
+	f.Add(uint16(400), []byte{2, 1, 0})
+	f.Fuzz(func(t *testing.T, at uint16, with []byte) {
+		response := bytes.Clone(g.response)
+		copy(response[int(at)%len(response):], with)
+		began := time.Now()
+		s, err := timestamp.Verify(response, g.note, g.roots)
+		if err == nil && s != want {
+			t.Errorf("%+v", s)
+		}
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("%v", took)
+		}
+	})
+}

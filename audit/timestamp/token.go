@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,16 +55,16 @@ func tokenOf(response []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: it is not a TimeStampResp", ErrMalformed)
 	}
 	if s := timestamp.Status(r.Status.Status); s != timestamp.Granted && s != timestamp.GrantedWithMods {
-		why := ""
+		why := []string{s.String()}
 		for _, t := range r.Status.Text {
-			why += fmt.Sprintf(": %q", t.Bytes)
+			why = append(why, fmt.Sprintf("%q", t.Bytes))
 		}
 		for bit := range r.Status.Fail.BitLength {
 			if r.Status.Fail.At(bit) == 1 {
-				why += ": " + timestamp.FailureInfo(bit).String()
+				why = append(why, timestamp.FailureInfo(bit).String())
 			}
 		}
-		return nil, fmt.Errorf("%w: %s%s", ErrRefused, s, why)
+		return nil, fmt.Errorf("%w: %s", ErrRefused, strings.Join(why, ": "))
 	}
 	if len(r.Token.FullBytes) == 0 {
 		return nil, fmt.Errorf("%w: it has no token", ErrMalformed)
@@ -114,8 +115,11 @@ func parseToken(der []byte) (t token, err error) {
 	if t.signer = t.cms.GetOnlySigner(); t.signer == nil {
 		return token{}, fmt.Errorf("%w: the certificate of the authority is not in it", ErrMalformed)
 	}
+	if err := t.cms.Verify(); err != nil {
+		return token{}, fmt.Errorf("%w: its signature does not verify: %s", ErrUntrusted, oneLine(err))
+	}
 	if t.info, err = timestamp.Parse(der); err != nil {
-		return token{}, fmt.Errorf("%w: its signature: %w", ErrMalformed, err)
+		return token{}, fmt.Errorf("%w: its TSTInfo: %w", ErrMalformed, err)
 	}
 	if t.info.SerialNumber == nil || t.info.Accuracy < 0 || t.info.Accuracy > 24*time.Hour {
 		return token{}, fmt.Errorf("%w: it has no serial number or an accuracy of %v", ErrMalformed, t.info.Accuracy)
@@ -165,10 +169,13 @@ func (t token) trusted(roots *x509.CertPool) error {
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageTimeStamping},
 	})
 	if err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrUntrusted, t.signer.Subject, err)
+		return fmt.Errorf("%w: %s: %s", ErrUntrusted, t.signer.Subject, oneLine(err))
 	}
 	return nil
 }
+
+// oneLine is an error of the library, some of which have several lines.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 // stampsOnly reports whether a certificate may be used for time stamps and for
 // nothing else (RFC 3161 section 2.3).

@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -242,62 +241,83 @@ func TestOpenSSLRefusalIsTold(t *testing.T) {
 	}
 }
 
+// anchorDir makes a directory of a log with one anchor, as docs/timestamps.md has it.
+func anchorDir(t *testing.T, cp, response, root []byte) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := (tsa.Store{FS: durable.OS{}, Dir: dir}).Put(cp, response); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "tsa-root.pem"), root, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// documented returns the blocks of commands in docs/timestamps.md.
+func documented(t *testing.T) (blocks []string) {
+	t.Helper()
+	for _, m := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(read(t, "../../../docs/timestamps.md")), -1) {
+		blocks = append(blocks, m[1])
+	}
+	if len(blocks) != 5 {
+		t.Fatalf("%d blocks of commands are documented, not 5", len(blocks))
+	}
+	return blocks
+}
+
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// shell runs a block of commands in a directory.
+func shell(dir, script, url string) (string, error) {
+	cmd := exec.Command("sh", "-euc", script)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "TSA_URL="+url)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
 // TestDocumentedCommandsWork runs the commands of docs/timestamps.md as they are
-// printed there, in a log's directory.
+// printed there, in a log's directory: on a stamp that was just made, on one whose
+// certificate expired, and on a checkpoint that was changed.
 func TestDocumentedCommandsWork(t *testing.T) {
 	needs(t, "curl")
 	a := newOpenSSL(t, keyEC, "sha256", "sha256")
 	signer, _ := logKey(t)
-	store := tsa.Store{FS: durable.OS{}, Dir: t.TempDir()}
 	cp := signed(t, signer, 286403)
-	client := &tsa.Client{URL: a.url, Roots: a.roots()}
-	tok, err := client.Stamp(context.Background(), cp)
+	tok, err := (&tsa.Client{URL: a.url, Roots: a.roots()}).Stamp(context.Background(), cp)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := store.Put(cp, tok.Response); err != nil {
-		t.Fatal(err)
-	}
-	root, err := os.ReadFile(filepath.Join(a.dir, "root.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc, err := os.ReadFile("../../../docs/timestamps.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var blocks []string
-	for _, m := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllSubmatch(doc, -1) {
-		blocks = append(blocks, string(m[1]))
-	}
-	if len(blocks) < 3 {
-		t.Fatalf("%d blocks of commands are documented", len(blocks))
-	}
-	if err := os.WriteFile(filepath.Join(store.Dir, "tsa-root.pem"), root, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	run := func(script string) (string, error) {
-		cmd := exec.Command("sh", "-euc", script)
-		cmd.Dir = store.Dir
-		cmd.Env = append(os.Environ(), "TSA_URL="+a.url)
-		out, err := cmd.CombinedOutput()
-		return string(out), err
-	}
-	for _, script := range blocks {
-		out, err := run(script)
-		if err != nil {
-			t.Errorf("%v\n%s\n%s", err, script, out)
-		}
-		if strings.Contains(script, "-verify") && !strings.Contains(out, "Verification: OK") {
-			t.Errorf("%s\n%s", script, out)
-		}
-	}
-	verify := blocks[slices.IndexFunc(blocks, func(s string) bool { return strings.Contains(s, "ts -verify") })]
-	name := filepath.Join(store.Dir, timestamp.CheckpointPath(286403))
+	const golden = "../testdata/00000000000000286403"
+	fresh := anchorDir(t, cp, tok.Response, read(t, filepath.Join(a.dir, "root.pem")))
+	expired := anchorDir(t, read(t, golden+".checkpoint"), read(t, golden+".tsr"), read(t, "../testdata/root.pem"))
+	changed := anchorDir(t, cp, tok.Response, read(t, filepath.Join(a.dir, "root.pem")))
+	name := filepath.Join(changed, timestamp.CheckpointPath(286403))
 	if err := os.WriteFile(name, bytes.Replace(cp, []byte("286403"), []byte("286404"), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := run(verify); err == nil || strings.Contains(out, "Verification: OK") {
-		t.Errorf("a changed checkpoint: %s", out)
+	for _, script := range documented(t) {
+		verifies := strings.Contains(script, "ts -verify")
+		out, err := shell(fresh, script, a.url)
+		if err != nil || verifies != strings.Contains(out, "Verification: OK") {
+			t.Errorf("%v\n%s\n%s", err, script, out)
+		}
+		if !verifies || strings.Contains(script, "curl") {
+			continue
+		}
+		if out, err := shell(expired, script, a.url); (err == nil) != strings.Contains(script, "-attime") {
+			t.Errorf("an expired certificate: %v\n%s\n%s", err, script, out)
+		}
+		if out, err := shell(changed, script, a.url); err == nil {
+			t.Errorf("a changed checkpoint: %s\n%s", script, out)
+		}
 	}
 }
