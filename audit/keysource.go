@@ -54,6 +54,8 @@ func ParseSource(text string) (Source, error) {
 	}
 	s := Source{sourceKind(kind), name}
 	switch {
+	case strings.Contains(text, "PRIVATE+KEY"):
+		return Source{}, errors.New("key source: it is a private key: give the place where the key is kept")
 	case text == "":
 		return Source{}, errors.New("key source: it is empty: give a path, env:NAME or credential:NAME")
 	case s.kind != inFile && s.kind != inEnv && s.kind != inCredential:

@@ -62,7 +62,7 @@ func TestKeySourcesHaveOneTextForm(t *testing.T) {
 			t.Errorf("%q: file %q, %v", text, name, ok)
 		}
 	}
-	for _, text := range []string{"", "file:", "env:", "credential:", "vault:x", "env:A=PRIVATE+KEY+x", "credential:a/b", "credential:..", "file:a\x00b"} {
+	for _, text := range []string{"", "file:", "env:", "credential:", "vault:x", "env:A=x", "env:A=PRIVATE+KEY+x", "PRIVATE+KEY+a+b+c", "credential:a/b", "credential:..", "file:a\x00b"} {
 		s, err := audit.ParseSource(text)
 		if err == nil {
 			t.Errorf("%q was taken as %q", text, s)
