@@ -58,7 +58,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			queue      <size>
 //			deadline   <duration>
 //			dir        <path>
-//			key_file   <path>
+//			key        <path>|env:<name>|credential:<name>
 //			checkpoint every <duration>
 //			retain     <duration>
 //			scrub      every <duration> [<size a second>]
@@ -107,8 +107,8 @@ func (a *Audit) unmarshal(d *caddyfile.Dispenser) error {
 			err = duration(d, &a.Deadline)
 		case "dir":
 			err = text(d, &a.Dir)
-		case "key_file":
-			err = text(d, &a.KeyFile)
+		case "key":
+			err = text(d, &a.Key)
 		case "checkpoint":
 			err = a.checkpoint(d)
 		case "retain":
@@ -116,7 +116,7 @@ func (a *Audit) unmarshal(d *caddyfile.Dispenser) error {
 		case "scrub":
 			err = a.scrub(d)
 		default:
-			err = d.Errf("soc2 audit has no option %q: it has mode, on_failure, queue, deadline, dir, key_file, checkpoint, retain and scrub", d.Val())
+			err = d.Errf("soc2 audit has no option %q: it has mode, on_failure, queue, deadline, dir, key, checkpoint, retain and scrub", d.Val())
 		}
 		if err != nil {
 			return err

@@ -22,7 +22,6 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/audit/verify"
-	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
 func init() {
@@ -217,41 +216,6 @@ func exportCommand() *cobra.Command {
 		})
 	cmd.Flags().String("tiles", "", "directory to write to")
 	return cmd
-}
-
-func keyCommand() *cobra.Command {
-	file := filepath.Join(defaultDataDir(), filepath.FromSlash(keyFile))
-	show := command("show", "Print the verifier key, NAME+HASH+KEY",
-		"Prints the public half of the log's key, in the form of C2SP signed-note. Give it\nto whoever verifies the log, on a way that does not pass through this host's log.",
-		cobra.NoArgs, func(cmd *cobra.Command, _ []string) (int, error) {
-			name, _ := cmd.Flags().GetString("file")
-			key, err := audit.LoadKey(name)
-			if err != nil {
-				return 1, err
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), key.Public())
-			return 0, err
-		})
-	fresh := command("new ORIGIN", "Make the key of a new log",
-		"Makes an Ed25519 key for the log named ORIGIN, for example edge-1.example.com/soc2,\nwrites it to a file that must not exist yet and prints the verifier key. A log makes\nits own key when it has none; this is for keys that are made elsewhere.",
-		cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) (int, error) {
-			name, _ := cmd.Flags().GetString("file")
-			key, err := audit.NewKey(args[0])
-			if err != nil {
-				return 2, err
-			}
-			if err := key.Save(durable.OS{}, name); err != nil {
-				return 1, err
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), key.Public())
-			return 0, err
-		})
-	for _, c := range []*cobra.Command{show, fresh} {
-		c.Flags().String("file", file, "file of the private key")
-	}
-	parent := &cobra.Command{Use: "key", Short: "Make or show the key of a log"}
-	parent.AddCommand(show, fresh)
-	return parent
 }
 
 func healthcheckCommand() *cobra.Command {

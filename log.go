@@ -157,15 +157,15 @@ func joinLog(a *App) (*sharedLog, error) {
 	if real, err := filepath.EvalSymlinks(dir); err == nil {
 		dir = real // one log has one name here
 	}
-	key, err := logKey(a, dir)
+	keys, err := logKeys(a, dir)
 	if err != nil {
-		return nil, fmt.Errorf("soc2: audit key_file: %w", err)
+		return nil, fmt.Errorf("soc2: audit key: %w", err)
 	}
 	v, _, err := logs.LoadOrNew(dir, func() (caddy.Destructor, error) {
 		if s := takeBack(dir); s != nil {
 			return s, nil
 		}
-		log, err := openLog(a, dir, key)
+		log, err := openLog(a, dir, keys)
 		if err != nil {
 			return nil, err
 		}
@@ -177,33 +177,35 @@ func joinLog(a *App) (*sharedLog, error) {
 		return nil, err
 	}
 	s, _ := v.(*sharedLog)
-	if err := s.join(a, key); err != nil {
+	if err := s.join(a, keys); err != nil {
 		return nil, errors.Join(err, s.leave())
 	}
 	return s, nil
 }
 
-// logKey reads the log's key. A log that is to be begun gets one if there is
+// logKeys reads the log's keys. A log that is to be begun gets one if there is
 // none; one that exists needs its own.
-func logKey(a *App, dir string) (*audit.Key, error) {
-	name := a.Audit.KeyFile
-	if _, err := os.Stat(filepath.Join(dir, checkpoint.File)); err == nil {
-		key, err := audit.LoadKey(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%w: it is the key of the log in %s: put it back, or set audit dir to another directory to begin a new log", err, dir)
-		}
-		return key, err
-	}
-	key, err := audit.EnsureKey(durable.OS{}, name, a.InstanceName+"/soc2")
+func logKeys(a *App, dir string) (audit.KeySet, error) {
+	source, err := audit.ParseSource(a.Audit.Key)
 	if err != nil {
-		return nil, remedy(err, "make it writable, or set data_dir or key_file to a place that is")
+		return audit.KeySet{}, err
 	}
-	return key, nil
+	if _, err := os.Stat(filepath.Join(dir, checkpoint.File)); err == nil {
+		keys, err := source.LoadSet()
+		if errors.Is(err, fs.ErrNotExist) {
+			return keys, fmt.Errorf("%w: it is the key of the log in %s: put it back, or set audit dir to another directory to begin a new log", err, dir)
+		}
+		return keys, err
+	}
+	if _, err := source.Ensure(durable.OS{}, a.InstanceName+"/soc2"); err != nil {
+		return audit.KeySet{}, remedy(err, "make it writable, or set data_dir or audit key to a place that is")
+	}
+	return source.LoadSet()
 }
 
-func openLog(a *App, dir string, key *audit.Key) (*audit.Log, error) {
+func openLog(a *App, dir string, keys audit.KeySet) (*audit.Log, error) {
 	log, err := audit.Open(audit.Config{
-		Dir: dir, Key: key, Instance: a.InstanceName,
+		Dir: dir, Key: keys.Key, Cosigners: keys.Cosigners(), Instance: a.InstanceName,
 		CheckpointEvery: time.Duration(a.Audit.CheckpointInterval),
 		QueueBytes:      a.Audit.QueueBytes,
 		Deadline:        time.Duration(a.Audit.Deadline),
@@ -232,18 +234,21 @@ func remedy(err error, what string) error {
 
 // join checks that a configuration may use the open log, and opens it again if
 // it failed.
-func (s *sharedLog) join(a *App, key *audit.Key) error {
+func (s *sharedLog) join(a *App, keys audit.KeySet) error {
 	s.rejoin.Lock()
 	defer s.rejoin.Unlock()
 	log := s.get()
-	if log.Key().Public() != key.Public() {
-		return fmt.Errorf("soc2: audit key_file %s: the log in %s is open with another key: restart to change it", a.Audit.KeyFile, s.dir)
+	if log.Key().Public() != keys.Key.Public() {
+		return fmt.Errorf("soc2: audit key %s: the log in %s is open with another key: restart to change it", a.Audit.Key, s.dir)
+	}
+	if n := len(keys.Cosigners()); n != len(log.Keys())-1 {
+		caddy.Log().Named("soc2").Warn("the log's keys have changed; a restart takes them up", zap.String("key", a.Audit.Key))
 	}
 	if log.Err() == nil {
 		return nil
 	}
 	_ = log.Close() // it failed already, and has said why
-	log, err := openLog(a, s.dir, key)
+	log, err := openLog(a, s.dir, keys)
 	if err != nil {
 		return err
 	}

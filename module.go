@@ -90,11 +90,14 @@ type Audit struct {
 	// in the data directory.
 	Dir string `json:"dir,omitempty"`
 
-	// KeyFile holds the private key that signs the log's checkpoints, in the
-	// form of golang.org/x/mod/sumdb/note, readable by its owner alone. It is
-	// made if it does not exist. Placeholders are replaced. Default:
-	// keys/log.key in the data directory.
-	KeyFile string `json:"key_file,omitempty"`
+	// Key is where the private key is kept that signs the log's checkpoints, in
+	// the form of golang.org/x/mod/sumdb/note: the path of a file that its owner
+	// alone can read, env:NAME for an environment variable, or credential:NAME
+	// for a systemd credential. A file is made if it does not exist. While a
+	// rotation is under way the next key is kept beside it (caddy soc2 key
+	// rotate). Placeholders are replaced. Default: keys/log.key in the data
+	// directory.
+	Key string `json:"key,omitempty"`
 
 	// CheckpointInterval is how often a grown log gets a signed checkpoint.
 	// Default: 10s. Minimum: 100ms.
@@ -172,7 +175,7 @@ func (a *App) Provision(_ caddy.Context) error {
 
 func (a *App) setDefaults() error {
 	repl := caddy.NewReplacer()
-	for _, s := range []*string{&a.InstanceName, &a.DataDir, &a.Audit.Dir, &a.Audit.KeyFile} {
+	for _, s := range []*string{&a.InstanceName, &a.DataDir, &a.Audit.Dir, &a.Audit.Key} {
 		*s = repl.ReplaceKnown(*s, "")
 	}
 	if a.InstanceName == "" {
@@ -197,8 +200,8 @@ func (a *App) setDefaults() error {
 	if a.Audit.Dir == "" {
 		a.Audit.Dir = filepath.Join(a.DataDir, logFolder)
 	}
-	if a.Audit.KeyFile == "" {
-		a.Audit.KeyFile = filepath.Join(a.DataDir, filepath.FromSlash(keyFile))
+	if a.Audit.Key == "" {
+		a.Audit.Key = filepath.Join(a.DataDir, filepath.FromSlash(keyFile))
 	}
 	if a.Audit.CheckpointInterval == 0 {
 		a.Audit.CheckpointInterval = caddy.Duration(defaultCheckpointInterval)

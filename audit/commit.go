@@ -225,7 +225,7 @@ func (l *Log) sign() error {
 		at:   l.cfg.Now(),
 	}
 	var err error
-	if h.note, err = checkpoint.Sign(h.Head, l.cfg.Key); err != nil {
+	if h.note, err = checkpoint.Sign(h.Head, l.cfg.signers()...); err != nil {
 		return err
 	}
 	if err := durable.WriteFile(l.cfg.FS, filepath.Join(l.cfg.Dir, checkpoint.File), h.note); err != nil {

@@ -60,6 +60,10 @@ type Config struct {
 	Key      *Key   // signs checkpoints; its name is the log's origin
 	Instance string // written to each record; default: none
 
+	// Cosigners sign each checkpoint beside Key and have its name: in a key
+	// rotation the key that is to come (KeySet). Default: none.
+	Cosigners []*Key
+
 	CheckpointEvery time.Duration // default 10 s
 	SegmentBytes    int64         // a segment ends after this many bytes; default 64 MiB
 	SegmentAge      time.Duration // and after this time; default 1 h
@@ -368,6 +372,9 @@ func (l *Log) Dir() string { return l.cfg.Dir }
 
 // Key is the log's key.
 func (l *Log) Key() *Key { return l.cfg.Key }
+
+// Keys are the keys that sign each checkpoint: Key, then its cosigners.
+func (l *Log) Keys() []*Key { return l.cfg.keys() }
 
 // Checkpoint returns the newest published checkpoint, its head and when it was
 // signed.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -29,6 +30,9 @@ var ErrDamaged = errors.New("the audit log is damaged")
 // torn end: then the log is ErrDamaged.
 func Open(cfg Config) (*Log, error) {
 	cfg.setDefaults()
+	if err := cfg.checkKeys(); err != nil {
+		return nil, fmt.Errorf("opening audit log %s: %w", cfg.Dir, err)
+	}
 	dir, err := filepath.Abs(cfg.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening audit log %s: %w", cfg.Dir, err)
@@ -87,7 +91,7 @@ type fullTile struct {
 func (l *Log) begin(found state) error {
 	l.sealer, l.scrubber = newSealer(l), newScrubber(l)
 	first := LogOpen{
-		Time: l.cfg.Now(), Origin: l.cfg.Key.Origin(), Key: l.cfg.Key.Public(),
+		Time: l.cfg.Now(), Origin: l.cfg.Key.Origin(), Key: l.cfg.Key.Public(), Also: publics(l.cfg.Cosigners),
 		Clean: found.clean, Unsigned: found.unsigned, Torn: found.torn,
 	}
 	err := l.inscribe(first.AppendBody(nil, l.cfg.Instance))
@@ -136,13 +140,9 @@ func (l *Log) lastCheckpoint() (*checkpoint.Head, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := l.cfg.Key.Verifier()
+	h, _, err := checkpoint.Open(b, l.cfg.verifiers()...)
 	if err != nil {
-		return nil, err
-	}
-	h, _, err := checkpoint.Open(b, v)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w (the key in use is %s)", checkpoint.File, err, l.cfg.Key.Public())
+		return nil, fmt.Errorf("%s: %w (in use: %s): open the log with a key that signed it; a new key signs beside the old one before it signs alone", checkpoint.File, err, strings.Join(publics(l.cfg.keys()), ", "))
 	}
 	return &h, nil
 }

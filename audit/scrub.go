@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
-
 	"github.com/caddy-soc2/caddy-soc2/audit/verify"
 )
 
@@ -88,13 +86,9 @@ func (s *scrubber) run() {
 // Scrub verifies all of the log at the configured rate and records the result.
 // That the log is being written meanwhile does no harm.
 func (l *Log) Scrub(ctx context.Context) error {
-	v, err := l.cfg.Key.Verifier()
-	if err != nil {
-		return err
-	}
 	began := time.Now()
 	files := &slowFS{FS: l.dir.FS, ctx: ctx, rate: func() int64 { return l.scrubber.cfg.Load().Rate }}
-	report, err := verify.Dir(files, []note.Verifier{v}, verify.Options{})
+	report, err := verify.Dir(files, l.cfg.verifiers(), verify.Options{})
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

@@ -45,7 +45,7 @@ func TestCaddyfileErrorsNameTheLine(t *testing.T) {
 		want   []string
 	}{
 		{"{\n\tsoc2 {\n\t\tretention 3d\n\t}\n}\n", []string{`"retention"`, "instance, profile, data_dir and audit", "Caddyfile:3"}},
-		{"{\n\tsoc2 {\n\t\taudit {\n\t\t\tfsync never\n\t\t}\n\t}\n}\n", []string{`"fsync"`, "mode, dir, key_file and checkpoint", "Caddyfile:4"}},
+		{"{\n\tsoc2 {\n\t\taudit {\n\t\t\tfsync never\n\t\t}\n\t}\n}\n", []string{`"fsync"`, "mode, on_failure, queue, deadline, dir, key, checkpoint, retain and scrub", "Caddyfile:4"}},
 		{"{\n\tsoc2 {\n\t\taudit {\n\t\t\tcheckpoint every soon\n\t\t}\n\t}\n}\n", []string{`"soon"`, "10s", "Caddyfile:4"}},
 		{"{\n\tservers {\n\t\tlistener_wrappers {\n\t\t\tsoc2 {\n\t\t\t\tfast\n\t\t\t}\n\t\t}\n\t}\n}\n", []string{`"fast"`, "Caddyfile:5"}},
 		{":80 {\n\tsoc2_headers strict {\n\t\tcps x\n\t}\n}\n", []string{`"cps"`, "csp", "Caddyfile:3"}},
@@ -77,7 +77,7 @@ func TestRunNamesTheOptionAndTheRemedy(t *testing.T) {
 		{"data_dir " + file, []string{file, "data_dir"}},
 		{"data_dir /proc/nowhere", []string{"/proc/nowhere", "data_dir"}},
 		{"audit {\n dir " + file + "/log\n}", []string{file, "audit dir"}},
-		{"audit {\n key_file " + file + "/key\n}", []string{file, "key_file"}},
+		{"audit {\n key " + file + "/key\n}", []string{file, "audit key"}},
 	} {
 		for _, command := range []string{"run", "validate"} {
 			h.rejects(c.want, caddyfile(c.soc2, freePort(t)), command)

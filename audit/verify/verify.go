@@ -108,6 +108,7 @@ type check struct {
 	broken  bool             // the walk ended at a bad record
 
 	lastFirst int64 // first record of the last segment
+	keys      keyring
 }
 
 func (c *check) problem(path, what string, args ...any) {
@@ -183,6 +184,7 @@ func (c *check) head(keys []note.Verifier) {
 		return
 	}
 	c.signed = &h
+	c.keys.head(b, keys, others)
 	c.Origin, c.Signed, c.Root = h.Origin, h.Size, h.Root.String()
 	for _, name := range others {
 		c.note("the checkpoint also has a signature by the key %s, which was not given and is not verified", name)
@@ -291,6 +293,9 @@ func (c *check) record(s records.Segment, seq int64, record []byte, t *tally) {
 	}
 	c.To, c.closed = h.Time, h.Kind == "log.close"
 	t.add(h, len(record))
+	if err := c.keys.record(h.Kind, seq, record); err != nil {
+		c.badRecord(s.Path(), seq, err.Error())
+	}
 	if h.Kind == "rollup" {
 		h.rollup.seq, h.rollup.path = seq, s.Path()
 		c.rollups[h.rollup.Segment.First] = h.rollup
@@ -355,6 +360,7 @@ func (c *check) end() {
 	if !c.broken {
 		c.extent()
 		c.sealedSegments()
+		c.keysInUse()
 		for path := range c.tiles {
 			c.problem(path, "the log has too few records for this tile")
 		}

@@ -329,4 +329,3 @@ func values(scalar map[string]any, enum map[string]any) []any {
 	}
 	return list
 }
-
