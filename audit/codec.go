@@ -105,6 +105,10 @@ func (c *coder) pass() bool {
 	return true
 }
 
+// full reports whether the record is too long already, so that it will be
+// written again and there is no use in going on with a list.
+func (c *coder) full() bool { return len(c.b)-c.start > segment.MaxBody }
+
 // note remembers that a member was shortened.
 func (c *coder) note(path string, left int64) {
 	for i := range c.noted {
@@ -267,6 +271,9 @@ func (c *coder) list(path string, p *[]string, items int) {
 			c.b = append(c.b, ',')
 		}
 		c.quote(c.cut(path, s, maxText))
+		if c.full() {
+			break
+		}
 	}
 	c.b = append(c.b, ']')
 }
@@ -307,6 +314,9 @@ func (c *coder) headers(path string, p *[]Header) {
 			c.b = c.b[:at]
 			c.note(path, 1)
 		}
+		if c.full() {
+			break
+		}
 	}
 	if len(c.b) == first {
 		c.b = c.b[:mark]
@@ -338,6 +348,9 @@ func (c *coder) counters(path string, counts []Count, items int) {
 		}
 		c.name(n.Name)
 		c.b = strconv.AppendInt(c.b, n.N, 10)
+		if c.full() {
+			break
+		}
 	}
 }
 
@@ -462,26 +475,26 @@ func (c *coder) end(s *Shortened) {
 		c.readShortened(s)
 		return
 	}
-	mark := c.array("cut")
-	for _, path := range s.Cut[:min(len(s.Cut), maxItems)] {
-		c.item(path)
+	mark, room := c.array("cut"), maxItems
+	for _, path := range s.Cut {
+		c.item(path, &room)
 	}
 	for _, n := range c.notes[:c.noted] {
 		if n.left == 0 && !slices.Contains(s.Cut, n.path) {
-			c.item(n.path)
+			c.item(n.path, &room)
 		}
 	}
 	c.endArray(mark)
 
-	mark = c.encoder.open("left_out")
-	for i, n := range s.LeftOut[:min(len(s.LeftOut), maxItems)] {
-		if isPath(n.Name) && indexCount(s.LeftOut, n.Name) == i {
-			c.encoder.number(n.Name, n.N+c.left(n.Name))
+	mark, room = c.encoder.open("left_out"), maxItems
+	for i, n := range s.LeftOut {
+		if indexCount(s.LeftOut, n.Name) == i {
+			c.itemCount(n.Name, n.N+c.left(n.Name), &room)
 		}
 	}
 	for _, n := range c.notes[:c.noted] {
 		if n.left > 0 && indexCount(s.LeftOut, n.path) < 0 {
-			c.encoder.number(n.path, n.left)
+			c.itemCount(n.path, n.left, &room)
 		}
 	}
 	c.encoder.close(mark)
@@ -508,14 +521,22 @@ func (c *coder) array(name string) (mark int) {
 	return mark
 }
 
-func (c *coder) item(path string) {
-	if !isPath(path) {
+func (c *coder) item(path string, room *int) {
+	if *room == 0 || !isPath(path) {
 		return
 	}
+	*room--
 	if c.b[len(c.b)-1] != '[' {
 		c.b = append(c.b, ',')
 	}
 	c.quote(path)
+}
+
+func (c *coder) itemCount(path string, n int64, room *int) {
+	if *room > 0 && isPath(path) {
+		*room--
+		c.encoder.number(path, n)
+	}
 }
 
 func (c *coder) endArray(mark int) {
