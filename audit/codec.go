@@ -169,10 +169,17 @@ func (c *coder) close() {
 func (c *coder) text(path string, p *string, limit int) {
 	if c.in != nil {
 		c.readText(path, p)
-	} else if *p != "" {
-		c.key(path[c.skip:])
-		c.quote(c.cut(path, *p, limit))
+		return
 	}
+	s := *p
+	if s == "" {
+		return
+	}
+	if len(s) > limit || len(s) > c.limit.text {
+		s = c.cut(path, s, limit)
+	}
+	c.key(path[c.skip:])
+	c.quote(s)
 }
 
 // id is a request id, which is always written.

@@ -29,12 +29,13 @@ const hexDigits = "0123456789abcdef"
 
 // key starts a member.
 func (e *encoder) key(name string) {
-	if n := len(e.b); n > e.start && e.b[n-1] != '{' {
-		e.b = append(e.b, ',')
+	b := e.b // a slice of its own stays in registers
+	if n := len(b); n > e.start && b[n-1] != '{' {
+		b = append(b, ',')
 	}
-	e.b = append(e.b, '"')
-	e.b = append(e.b, name...)
-	e.b = append(e.b, '"', ':')
+	b = append(b, '"')
+	b = append(b, name...)
+	e.b = append(b, '"', ':')
 }
 
 // header writes the members that every record begins with.
@@ -110,13 +111,25 @@ func (e *encoder) list(name string, items []string) {
 }
 
 func (e *encoder) quote(s string) {
-	e.b = append(e.b, '"')
-	e.escape(s)
-	e.b = append(e.b, '"')
+	b := append(e.b, '"')
+	b = appendText(b, s)
+	e.b = append(b, '"')
 }
 
 // escape writes text between quotes.
-func (e *encoder) escape(s string) {
+func (e *encoder) escape(s string) { e.b = appendText(e.b, s) }
+
+// appendText appends the text that stands between the quotes.
+func appendText(b []byte, s string) []byte {
+	for i := range len(s) {
+		if !plain[s[i]] {
+			return appendEscaped(append(b, s[:i]...), s[i:])
+		}
+	}
+	return append(b, s...)
+}
+
+func appendEscaped(b []byte, s string) []byte {
 	start := 0 // of the bytes that need no escape and are not yet written
 	for i := 0; i < len(s); {
 		c := s[i]
@@ -127,27 +140,27 @@ func (e *encoder) escape(s string) {
 		if c >= utf8.RuneSelf {
 			if r, size := utf8.DecodeRuneInString(s[i:]); size > 1 {
 				if acts(r) {
-					e.b = append(e.b, s[start:i]...)
-					e.b = append(e.b, '\\', 'u', hexDigits[r>>12&0xf], hexDigits[r>>8&0xf], hexDigits[r>>4&0xf], hexDigits[r&0xf])
+					b = append(b, s[start:i]...)
+					b = append(b, '\\', 'u', hexDigits[r>>12&0xf], hexDigits[r>>8&0xf], hexDigits[r>>4&0xf], hexDigits[r&0xf])
 					start = i + size
 				}
 				i += size
 				continue
 			}
 		}
-		e.b = append(e.b, s[start:i]...)
+		b = append(b, s[start:i]...)
 		switch {
 		case c == '"':
-			e.b = append(e.b, '\\', '"')
+			b = append(b, '\\', '"')
 		case c >= utf8.RuneSelf || c == '\\':
-			e.b = append(e.b, '\\', '\\', 'x', hexDigits[c>>4], hexDigits[c&0xf])
+			b = append(b, '\\', '\\', 'x', hexDigits[c>>4], hexDigits[c&0xf])
 		default:
-			e.b = append(e.b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
+			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
 		}
 		i++
 		start = i
 	}
-	e.b = append(e.b, s[start:]...)
+	return append(b, s[start:]...)
 }
 
 // acts reports whether a character does something instead of being shown: the
@@ -185,29 +198,19 @@ func AppendTime(dst []byte, t time.Time) []byte {
 		year, month, day = t.Date()
 	}
 	hour, minute, sec := t.Clock()
-	dst = digits(dst, year, 4)
-	dst = append(dst, '-')
-	dst = digits(dst, int(month), 2)
-	dst = append(dst, '-')
-	dst = digits(dst, day, 2)
-	dst = append(dst, 'T')
-	dst = digits(dst, hour, 2)
-	dst = append(dst, ':')
-	dst = digits(dst, minute, 2)
-	dst = append(dst, ':')
-	dst = digits(dst, sec, 2)
-	dst = append(dst, '.')
-	dst = digits(dst, t.Nanosecond(), 9)
-	return append(dst, 'Z')
+	dst = append(digits(dst, year, 4), '-')
+	dst = append(digits(dst, int(month), 2), '-')
+	dst = append(digits(dst, day, 2), 'T')
+	dst = append(digits(dst, hour, 2), ':')
+	dst = append(digits(dst, minute, 2), ':')
+	dst = append(digits(dst, sec, 2), '.')
+	return append(digits(dst, t.Nanosecond(), 9), 'Z')
 }
 
-// digits appends n with leading zeros.
+// digits appends n, which has at most nine digits, with leading zeros.
 func digits(dst []byte, n, width int) []byte {
-	start := len(dst)
-	for range width {
-		dst = append(dst, '0')
-	}
-	for i := len(dst) - 1; i >= start; i-- {
+	dst = append(dst, "000000000"[:width]...)
+	for i := len(dst) - 1; n > 0; i-- {
 		dst[i] = byte('0' + n%10)
 		n /= 10
 	}

@@ -52,8 +52,8 @@ func TestCutTextEndsBetweenCharacters(t *testing.T) {
 	for text, want := range map[string]int{
 		strings.Repeat("a", maxText-1) + "€€":      maxText - 1,
 		strings.Repeat("a", maxText-3) + "€€":      maxText,
-		strings.Repeat("\x80", 2*maxText):          maxText, // no character begins anywhere
-		strings.Repeat("a", maxText) + "\x80":      maxText,
+		strings.Repeat("\x80", 2*maxText):          maxText,     // no character begins anywhere
+		strings.Repeat("a", maxText) + "\x80":      maxText - 1, // it might belong to the last a
 		strings.Repeat("a", maxText-2) + "𝄞" + "b": maxText - 2,
 	} {
 		ev := Event{Host: text}
