@@ -221,7 +221,7 @@ func number[T ~int | ~int64](c *coder, path string, p *T) {
 	if c.in != nil {
 		*p = T(c.readNumber(path, true))
 	} else {
-		c.encoder.number(path[c.skip:], int64(*p))
+		c.number(path[c.skip:], int64(*p))
 	}
 }
 
@@ -230,7 +230,7 @@ func count[T ~int | ~int64](c *coder, path string, p *T) {
 	if c.in != nil {
 		*p = T(c.readNumber(path, false))
 	} else if *p != 0 {
-		c.encoder.number(path[c.skip:], int64(*p))
+		c.number(path[c.skip:], int64(*p))
 	}
 }
 
@@ -431,7 +431,7 @@ func (c *coder) json(path string, p *JSON) {
 	}
 	c.note(path, 0)
 	hash := sha256.Sum256(p.Value)
-	c.encoder.number(path+"_bytes", int64(len(p.Value)))
+	c.number(path+"_bytes", int64(len(p.Value)))
 	c.key(path + "_sha256")
 	c.b = append(c.b, '"')
 	c.b = hex.AppendEncode(c.b, hash[:])
@@ -542,7 +542,7 @@ func (c *coder) item(path string, room *int) {
 func (c *coder) itemCount(path string, n int64, room *int) {
 	if *room > 0 && isPath(path) {
 		*room--
-		c.encoder.number(path, n)
+		c.number(path, n)
 	}
 }
 

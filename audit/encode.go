@@ -95,21 +95,6 @@ func (e *encoder) close(mark int) {
 	e.b = append(e.b, '}')
 }
 
-func (e *encoder) list(name string, items []string) {
-	if len(items) == 0 {
-		return
-	}
-	e.key(name)
-	e.b = append(e.b, '[')
-	for i, s := range items {
-		if i > 0 {
-			e.b = append(e.b, ',')
-		}
-		e.quote(s)
-	}
-	e.b = append(e.b, ']')
-}
-
 func (e *encoder) quote(s string) {
 	b := append(e.b, '"')
 	b = appendText(b, s)

@@ -5,11 +5,12 @@ import "time"
 // LogOpen says that the log was opened for writing, and what was found.
 type LogOpen struct {
 	Time     time.Time
-	Origin   string // name of the log
-	Key      string // verifier key of the log (C2SP signed-note)
-	Clean    bool   // the log is new or was closed in order
-	Unsigned int64  // if not clean: records after the last checkpoint
-	Torn     int64  // if not clean: bytes cut off after the last whole record
+	Origin   string   // name of the log
+	Key      string   // verifier key of the log (C2SP signed-note)
+	Also     []string // verifier keys that sign beside it
+	Clean    bool     // the log is new or was closed in order
+	Unsigned int64    // if not clean: records after the last checkpoint
+	Torn     int64    // if not clean: bytes cut off after the last whole record
 	Shortened
 }
 
@@ -26,6 +27,7 @@ func (r *LogOpen) members(c *coder) {
 	c.begin(KindOpen, &r.Time)
 	c.text("origin", &r.Origin, maxText)
 	c.text("key", &r.Key, maxText)
+	c.list("also", &r.Also, maxItems)
 	c.truth("clean", &r.Clean)
 	if c.when(!r.Clean, "unsigned_records") {
 		number(c, "unsigned_records", &r.Unsigned)
@@ -258,13 +260,13 @@ func (r *LogAnchor) members(c *coder) {
 // Rollup sums up a segment that was sealed.
 type Rollup struct {
 	Time        time.Time
-	First       int64  // index of the segment's first record
-	Records     int64  // how many it has
-	From, To    string // times of its first and last record, as they are there
-	Bytes       int64  // of the segment when it was open
-	SealedBytes int64  // of its file
-	SHA256      string // of its file, hex
-	Kinds       []Count
+	First       int64   // index of the segment's first record
+	Records     int64   // how many it has
+	From, To    string  // times of its first and last record, as they are there
+	Bytes       int64   // of the segment when it was open
+	SealedBytes int64   // of its file
+	SHA256      string  // of its file, hex
+	Kinds       []Count // records by kind, sorted
 	Counts      []Group // what else was counted, for example requests by status
 	Shortened
 }

@@ -145,9 +145,9 @@ func (f *filler) fill(v reflect.Value) {
 			f.fill(v.Index(i))
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
+		for _, field := range v.Fields() {
 			if f.Float64() >= f.zero {
-				f.fill(v.Field(i))
+				f.fill(field)
 			}
 		}
 	default:
@@ -256,9 +256,9 @@ func dropEmpty(v reflect.Value) {
 			dropEmpty(v.Index(i))
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			if v.Field(i).CanSet() {
-				dropEmpty(v.Field(i))
+		for _, field := range v.Fields() {
+			if field.CanSet() {
+				dropEmpty(field)
 			}
 		}
 	}
@@ -272,10 +272,9 @@ func redacted(query string) string {
 	}
 	parts := strings.Split(query, "&")
 	for i, p := range parts {
-		if at := strings.IndexByte(p, '='); at >= 0 {
-			parts[i] = p[:at] + "=*"
-		} else {
-			parts[i] = "*"
+		parts[i] = "*"
+		if key, _, ok := strings.Cut(p, "="); ok {
+			parts[i] = key + "=*"
 		}
 	}
 	return strings.Join(parts, "&")
@@ -292,11 +291,11 @@ func hostile(fill string, n int) func(*filler) string {
 func TestEveryRecordFits(t *testing.T) {
 	seen := map[reflect.Type]bool{}
 	for _, kind := range allKinds(t) {
-		if typ := reflect.TypeOf(blank(kind)); seen[typ] {
+		typ := reflect.TypeOf(blank(kind))
+		if seen[typ] {
 			continue
-		} else {
-			seen[typ] = true
 		}
+		seen[typ] = true
 		for _, fill := range []string{"a", "\x00", "\xff", "€", "\u0085", "k=&", "&"} {
 			for _, n := range []int{1, 64, 256, 5000} {
 				for _, items := range []int{1, 16, 600} {

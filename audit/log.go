@@ -264,10 +264,9 @@ func (l *Log) Close() error {
 
 func (l *Log) close() error {
 	l.sealer.close()
-	e := encoder{}
-	e.header(l.cfg.Now(), KindClose, l.cfg.Instance)
+	last := LogClose{Time: l.cfg.Now()}
 	w, _ := waiters.Get().(*waiter)
-	_, _, err := l.queue(e.b, w, true)
+	_, _, err := l.queue(last.AppendBody(nil, l.cfg.Instance), w, true)
 	if err == nil {
 		err = w.wait(context.Background())
 	}

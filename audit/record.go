@@ -165,8 +165,8 @@ func (ev *Event) protected(c *coder) {
 	c.end(&ev.Shortened)
 }
 
-// Heading is the part of a record that all kinds share, as read back.
-type Heading struct {
+// RecordHeader is the part of a record that all kinds share, as read back.
+type RecordHeader struct {
 	Seq      int64     `json:"seq"`
 	Time     time.Time `json:"time"`
 	Kind     Kind      `json:"kind"`
@@ -175,7 +175,7 @@ type Heading struct {
 }
 
 // ParseHeader reads the shared part of a record.
-func ParseHeader(record []byte) (h Heading, err error) {
+func ParseHeader(record []byte) (h RecordHeader, err error) {
 	if err := json.Unmarshal(record, &h); err != nil {
 		return h, fmt.Errorf("reading record: %w", err)
 	}

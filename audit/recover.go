@@ -84,16 +84,11 @@ type fullTile struct {
 // written is an error of Open.
 func (l *Log) begin(found state) error {
 	l.sealer = newSealer(l)
-	e := encoder{}
-	e.header(l.cfg.Now(), KindOpen, l.cfg.Instance)
-	e.text("origin", l.cfg.Key.Origin())
-	e.text("key", l.cfg.Key.Public())
-	e.boolean("clean", found.clean)
-	if !found.clean {
-		e.number("unsigned_records", found.unsigned)
-		e.number("torn_bytes", found.torn)
+	first := LogOpen{
+		Time: l.cfg.Now(), Origin: l.cfg.Key.Origin(), Key: l.cfg.Key.Public(),
+		Clean: found.clean, Unsigned: found.unsigned, Torn: found.torn,
 	}
-	if _, _, err := l.queue(e.b, nil, false); err != nil {
+	if _, _, err := l.queue(first.AppendBody(nil, l.cfg.Instance), nil, false); err != nil {
 		return err
 	}
 	l.commit()
