@@ -127,7 +127,7 @@ func (c *coder) note(path string, left int64) {
 // holds; when reading, if the record has it.
 func (c *coder) when(condition bool, path string) bool {
 	if c.in != nil {
-		return c.get(path) != nil
+		return c.get(path) != ""
 	}
 	return condition
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -35,44 +36,50 @@ type Body interface {
 // later versions may add some; all others must be what the schema says. It does
 // not verify the record's checksum, which segment.Check does.
 func Decode(record []byte) (Record, error) {
-	r, err := decode(record)
+	d, _ := decoders.Get().(*decoder)
+	r, err := d.decode(record)
+	decoders.Put(d)
 	if err != nil {
 		return Record{}, fmt.Errorf("reading record: %w", err)
 	}
 	return r, nil
 }
 
-func decode(record []byte) (r Record, err error) {
+// decoder is what reading a record needs. Decoders are pooled.
+type decoder struct {
+	coder
+	reader
+}
+
+var decoders = sync.Pool{New: func() any { return &decoder{} }}
+
+func (d *decoder) decode(record []byte) (r Record, err error) {
 	if !utf8.Valid(record) {
 		return r, errors.New("it is not UTF-8")
 	}
-	in := &reader{}
-	if in.top, err = members(in.space[:0], record); err != nil {
+	if d.top, err = members(d.space[:0], string(record)); err != nil {
 		return r, err
 	}
-	c := &coder{in: in}
+	c := &d.coder
+	*c = coder{in: &d.reader}
 	if v := c.readNumber("v", true); c.err == nil && v != segment.Version {
 		return r, fmt.Errorf("it has version %d, and this program reads version %d", v, segment.Version)
 	}
 	r.Seq, r.Pos = c.readNumber("seq", true), c.readNumber("pos", true)
-	var kind string
-	c.readText("kind", &kind)
-	if kind == "" {
+	c.readText("kind", (*string)(&r.Kind))
+	if r.Kind == "" {
 		c.fail("kind", errMissing)
 	}
-	r.Kind = Kind(kind)
 	c.begin(r.Kind, &r.Time)
 	r.Instance = c.instance
 	if c.err != nil {
 		return r, c.err
 	}
-	body := blank(r.Kind)
-	if body == nil {
-		return r, nil
+	if body := blank(r.Kind); body != nil {
+		d.at = 0
+		body.members(c)
+		r.Body = body
 	}
-	in.at = 0
-	body.members(c)
-	r.Body = body
 	return r, c.err
 }
 
@@ -122,26 +129,26 @@ func (c *coder) fail(path string, err error) {
 	}
 }
 
-// get returns the value of a member, or nil. Members are mostly asked for in
+// get returns the value of a member, or nothing. Members are mostly asked for in
 // the order in which they are there.
-func (c *coder) get(path string) []byte {
+func (c *coder) get(path string) string {
 	list := c.in.top
 	if c.skip > 0 {
 		list = c.in.sub
 	}
 	name := path[c.skip:]
 	for i := c.in.at; i < len(list); i++ {
-		if string(list[i].key) == name {
+		if list[i].key == name {
 			c.in.at = i
 			return list[i].value
 		}
 	}
 	for i := range min(c.in.at, len(list)) {
-		if string(list[i].key) == name {
+		if list[i].key == name {
 			return list[i].value
 		}
 	}
-	return nil
+	return ""
 }
 
 func (c *coder) readObject(name string) {
@@ -150,7 +157,7 @@ func (c *coder) readObject(name string) {
 	v := c.get(name)
 	c.skip, c.in.back, c.in.at = skip, c.in.at, 0
 	c.in.sub = c.in.subspace[:0]
-	if v == nil {
+	if v == "" {
 		return
 	}
 	var err error
@@ -161,7 +168,7 @@ func (c *coder) readObject(name string) {
 
 func (c *coder) readText(path string, p *string) {
 	v := c.get(path)
-	if v == nil {
+	if v == "" {
 		return
 	}
 	s, err := text(v)
@@ -172,7 +179,7 @@ func (c *coder) readText(path string, p *string) {
 }
 
 // text returns the original of a text.
-func text(value []byte) (string, error) {
+func text(value string) (string, error) {
 	s, err := unquote(value)
 	if err != nil || strings.IndexByte(s, '\\') < 0 {
 		return s, err
@@ -186,7 +193,7 @@ func text(value []byte) (string, error) {
 
 func (c *coder) readNumber(path string, must bool) int64 {
 	v := c.get(path)
-	if v == nil {
+	if v == "" {
 		if must {
 			c.fail(path, errMissing)
 		}
@@ -201,18 +208,18 @@ func (c *coder) readNumber(path string, must bool) int64 {
 
 func (c *coder) readBool(path string, must bool) bool {
 	v := c.get(path)
-	if v == nil && must {
+	if v == "" && must {
 		c.fail(path, errMissing)
 	}
-	if v != nil && string(v) != "true" && string(v) != "false" {
+	if v != "" && v != "true" && v != "false" {
 		c.fail(path, errors.New("true or false is wanted"))
 	}
-	return string(v) == "true"
+	return v == "true"
 }
 
 func (c *coder) readTime(path string, p *time.Time, must bool) {
 	v := c.get(path)
-	if v == nil {
+	if v == "" {
 		if must {
 			c.fail(path, errMissing)
 		}
@@ -238,10 +245,10 @@ func parseTime(s string) (time.Time, error) {
 
 func (c *coder) readList(path string, p *[]string) {
 	v := c.get(path)
-	if v == nil {
+	if v == "" {
 		return
 	}
-	err := each(v, '[', ']', func(_, value []byte) error {
+	err := each(v, '[', ']', func(_, value string) error {
 		s, err := text(value)
 		*p = append(*p, s)
 		return err
@@ -253,13 +260,13 @@ func (c *coder) readList(path string, p *[]string) {
 
 func (c *coder) readHeaders(path string, p *[]Header) {
 	v := c.get(path)
-	if v == nil {
+	if v == "" {
 		return
 	}
-	err := each(v, '[', ']', func(_, value []byte) error {
+	err := each(v, '[', ']', func(_, value string) error {
 		var pair [2]string
 		n := 0
-		err := each(value, '[', ']', func(_, value []byte) (err error) {
+		err := each(value, '[', ']', func(_, value string) (err error) {
 			if n < len(pair) {
 				pair[n], err = text(value)
 			}
@@ -279,7 +286,7 @@ func (c *coder) readHeaders(path string, p *[]Header) {
 
 func (c *coder) readCounts(path string, p *[]Count) {
 	v := c.get(path)
-	if v == nil {
+	if v == "" {
 		return
 	}
 	var err error
@@ -288,8 +295,8 @@ func (c *coder) readCounts(path string, p *[]Count) {
 	}
 }
 
-func readCounts(v []byte) (counts []Count, err error) {
-	err = each(v, '{', '}', func(key, value []byte) error {
+func readCounts(v string) (counts []Count, err error) {
+	err = each(v, '{', '}', func(key, value string) error {
 		name, err := text(key)
 		if err != nil {
 			return err
@@ -303,10 +310,10 @@ func readCounts(v []byte) (counts []Count, err error) {
 
 func (c *coder) readGroups(path string, p *[]Group) {
 	v := c.get(path)
-	if v == nil {
+	if v == "" {
 		return
 	}
-	err := each(v, '{', '}', func(key, value []byte) error {
+	err := each(v, '{', '}', func(key, value string) error {
 		name, err := text(key)
 		if err != nil {
 			return err
@@ -333,8 +340,8 @@ func (c *coder) readBlob(path string, p *[]byte) {
 }
 
 func (c *coder) readJSON(path string, p *JSON) {
-	if v := c.get(path); v != nil {
-		p.Value = append([]byte(nil), v...)
+	if v := c.get(path); v != "" {
+		p.Value = []byte(v)
 	}
 	p.Bytes = c.readNumber(path+"_bytes", false)
 	c.readText(path+"_sha256", &p.SHA256)

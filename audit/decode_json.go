@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bytes"
 	"errors"
 	"strconv"
 	"strings"
@@ -11,7 +10,8 @@ import (
 
 // The JSON that records are made of: that of RFC 8259 without white space
 // between its tokens. Values are found in place and read when they are asked
-// for, so that reading a year of records does not make a tree of each.
+// for, so that reading a year of records does not make a tree of each. Texts
+// without escapes are parts of the record.
 
 // maxDepth is how deep the values of a record may be nested.
 const maxDepth = 64
@@ -20,18 +20,18 @@ const maxDepth = 64
 const maxMembers = 512
 
 // member is a member of an object, as the record spells it.
-type member struct{ key, value []byte }
+type member struct{ key, value string }
 
 // members appends the members of the object that b is.
-func members(list []member, b []byte) ([]member, error) {
-	err := each(b, '{', '}', func(key, value []byte) error {
+func members(list []member, b string) ([]member, error) {
+	err := each(b, '{', '}', func(key, value string) error {
 		key = key[1 : len(key)-1]
 		if len(list) == maxMembers {
 			return errors.New("too many members")
 		}
 		for _, m := range list {
-			if string(m.key) == string(key) {
-				return errors.New("member " + string(key) + " is there twice")
+			if m.key == key {
+				return errors.New("member " + key + " is there twice")
 			}
 		}
 		list = append(list, member{key, value})
@@ -42,7 +42,7 @@ func members(list []member, b []byte) ([]member, error) {
 
 // each calls fn for the values of the array or object that b is, and their keys,
 // which are in their quotes.
-func each(b []byte, begin, end byte, fn func(key, value []byte) error) error {
+func each(b string, begin, end byte, fn func(key, value string) error) error {
 	if len(b) < 2 || b[0] != begin {
 		return errors.New("a value that begins with " + string(begin) + " is wanted")
 	}
@@ -50,7 +50,7 @@ func each(b []byte, begin, end byte, fn func(key, value []byte) error) error {
 		return nil
 	}
 	for i := 1; ; i++ {
-		var key []byte
+		key := ""
 		if begin == '{' {
 			from := i
 			if i = skipString(b, i); i < 0 || i >= len(b) || b[i] != ':' {
@@ -81,7 +81,7 @@ var errNotJSON = errors.New("it is not compact JSON")
 func validJSON(b []byte) bool { return skipValue(b, 0, 0) == len(b) && utf8.Valid(b) }
 
 // skipValue returns the index after the value that begins at b[i], or -1.
-func skipValue(b []byte, i, depth int) int {
+func skipValue[T []byte | string](b T, i, depth int) int {
 	if i >= len(b) || depth > maxDepth {
 		return -1
 	}
@@ -103,7 +103,7 @@ func skipValue(b []byte, i, depth int) int {
 	}
 }
 
-func skipWord(b []byte, i int, word string) int {
+func skipWord[T []byte | string](b T, i int, word string) int {
 	if len(b)-i >= len(word) && string(b[i:i+len(word)]) == word {
 		return i + len(word)
 	}
@@ -111,7 +111,7 @@ func skipWord(b []byte, i int, word string) int {
 }
 
 // skipItems skips what is in an array or object, and its end.
-func skipItems(b []byte, i, depth int, end byte) int {
+func skipItems[T []byte | string](b T, i, depth int, end byte) int {
 	if i < len(b) && b[i] == end {
 		return i + 1
 	}
@@ -136,7 +136,7 @@ func skipItems(b []byte, i, depth int, end byte) int {
 	}
 }
 
-func skipString(b []byte, i int) int {
+func skipString[T []byte | string](b T, i int) int {
 	if i >= len(b) || b[i] != '"' {
 		return -1
 	}
@@ -157,7 +157,7 @@ func skipString(b []byte, i int) int {
 
 // skipEscape returns the index of the last byte of an escape whose first byte
 // after the backslash is b[i], or -1.
-func skipEscape(b []byte, i int) int {
+func skipEscape[T []byte | string](b T, i int) int {
 	if i >= len(b) {
 		return -1
 	}
@@ -174,13 +174,13 @@ func skipEscape(b []byte, i int) int {
 }
 
 // hex4 returns the value of the four hex digits that b begins with, or -1.
-func hex4(b []byte) rune {
+func hex4[T []byte | string](b T) rune {
 	if len(b) < 4 {
 		return -1
 	}
 	var v rune
-	for _, c := range b[:4] {
-		d := unhex(c)
+	for i := range 4 {
+		d := unhex(b[i])
 		if d < 0 {
 			return -1
 		}
@@ -202,7 +202,7 @@ func unhex(c byte) int {
 	return -1
 }
 
-func skipNumber(b []byte, i int) int {
+func skipNumber[T []byte | string](b T, i int) int {
 	if i < len(b) && b[i] == '-' {
 		i++
 	}
@@ -225,7 +225,7 @@ func skipNumber(b []byte, i int) int {
 	return i
 }
 
-func skipDigits(b []byte, i int) int {
+func skipDigits[T []byte | string](b T, i int) int {
 	from := i
 	for i < len(b) && b[i] >= '0' && b[i] <= '9' {
 		i++
@@ -238,14 +238,14 @@ func skipDigits(b []byte, i int) int {
 
 // unquote returns the text that a JSON string holds. Half a surrogate pair is
 // an error: no text has it.
-func unquote(b []byte) (string, error) {
+func unquote(b string) (string, error) {
 	if len(b) < 2 || b[0] != '"' {
 		return "", errors.New("a text is wanted")
 	}
 	b = b[1 : len(b)-1]
-	at := bytes.IndexByte(b, '\\')
+	at := strings.IndexByte(b, '\\')
 	if at < 0 {
-		return string(b), nil
+		return b, nil
 	}
 	out := append(make([]byte, 0, len(b)), b[:at]...)
 	for i := at; i < len(b); i++ {
@@ -261,7 +261,7 @@ func unquote(b []byte) (string, error) {
 		r := hex4(b[i+1:])
 		i += 4
 		if utf16.IsSurrogate(r) {
-			if !bytes.HasPrefix(b[i+1:], []byte(`\u`)) {
+			if !strings.HasPrefix(b[i+1:], `\u`) {
 				return "", errors.New("half a surrogate pair")
 			}
 			if r = utf16.DecodeRune(r, hex4(b[i+3:])); r == utf8.RuneError {
@@ -291,8 +291,8 @@ func shortEscape(c byte) byte {
 }
 
 // wholeNumber reads a number without fraction and exponent.
-func wholeNumber(b []byte) (int64, error) {
-	n, err := strconv.ParseInt(string(b), 10, 64)
+func wholeNumber(b string) (int64, error) {
+	n, err := strconv.ParseInt(b, 10, 64)
 	if err != nil {
 		return 0, errors.New("a whole number of 64 bits is wanted")
 	}

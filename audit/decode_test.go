@@ -170,7 +170,7 @@ func FuzzJSON(f *testing.F) {
 			if err := json.Unmarshal(b, &want); err != nil {
 				t.Fatal(err)
 			}
-			if s, err := unquote(b); err == nil && s != want {
+			if s, err := unquote(string(b)); err == nil && s != want {
 				t.Errorf("%q is read as %q, want %q", b, s, want)
 			}
 		}

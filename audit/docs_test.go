@@ -91,7 +91,7 @@ func table(b *strings.Builder, members []schemaMember) {
 // indented breaks a record into lines, one for each member.
 func indented(t *testing.T, record []byte) string {
 	t.Helper()
-	list, err := members(nil, record)
+	list, err := members(nil, string(record))
 	if err != nil {
 		t.Fatal(err)
 	}

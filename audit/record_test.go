@@ -22,7 +22,7 @@ func checkText(t *testing.T, s string) {
 	if got, ok := Unescape(back); !ok || string(got) != s {
 		t.Errorf("%q is written as %s and comes back as %q, %v", s, e.b, got, ok)
 	}
-	if got, err := text(e.b); err != nil || got != s {
+	if got, err := text(string(e.b)); err != nil || got != s {
 		t.Errorf("%q is written as %s and read as %q, %v", s, e.b, got, err)
 	}
 	for _, r := range string(e.b) {

@@ -178,22 +178,22 @@ type schemaMember struct {
 
 // definitions returns the definitions of the schema as compact JSON, by name
 // and in the order of the file.
-func definitions(t testing.TB) (names []string, defs map[string][]byte) {
+func definitions(t testing.TB) (names []string, defs map[string]string) {
 	t.Helper()
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, readSchema(t)); err != nil {
 		t.Fatal(err)
 	}
-	defs = map[string][]byte{}
-	eachMember(t, value(t, compact.Bytes(), "$defs"), func(name string, def []byte) {
+	defs = map[string]string{}
+	eachMember(t, value(t, compact.String(), "$defs"), func(name, def string) {
 		names, defs[name] = append(names, name), def
 	})
 	return names, defs
 }
 
-func eachMember(t testing.TB, object []byte, fn func(name string, value []byte)) {
+func eachMember(t testing.TB, object string, fn func(name, value string)) {
 	t.Helper()
-	err := each(object, '{', '}', func(key, value []byte) error {
+	err := each(object, '{', '}', func(key, value string) error {
 		name, err := unquote(key)
 		fn(name, value)
 		return err
@@ -203,9 +203,9 @@ func eachMember(t testing.TB, object []byte, fn func(name string, value []byte))
 	}
 }
 
-func value(t testing.TB, object []byte, name string) (found []byte) {
+func value(t testing.TB, object, name string) (found string) {
 	t.Helper()
-	eachMember(t, object, func(key string, value []byte) {
+	eachMember(t, object, func(key, value string) {
 		if key == name {
 			found = value
 		}
@@ -214,26 +214,26 @@ func value(t testing.TB, object []byte, name string) (found []byte) {
 }
 
 // word returns a text of an object, or nothing.
-func word(t testing.TB, object []byte, name string) string {
+func word(t testing.TB, object, name string) string {
 	t.Helper()
 	s, _ := unquote(value(t, object, name))
 	return s
 }
 
 // schemaMembers lists the members of an object that the schema describes.
-func schemaMembers(t testing.TB, def []byte, prefix string) (list []schemaMember) {
+func schemaMembers(t testing.TB, def, prefix string) (list []schemaMember) {
 	t.Helper()
 	var required []string
-	if raw := value(t, def, "required"); raw != nil {
-		if err := json.Unmarshal(raw, &required); err != nil {
+	if raw := value(t, def, "required"); raw != "" {
+		if err := json.Unmarshal([]byte(raw), &required); err != nil {
 			t.Fatal(err)
 		}
 	}
 	props := value(t, def, "properties")
-	if props == nil {
+	if props == "" {
 		return nil
 	}
-	eachMember(t, props, func(name string, m []byte) {
+	eachMember(t, props, func(name, m string) {
 		typ := strings.TrimPrefix(word(t, m, "$ref"), "#/$defs/")
 		if typ == "" {
 			typ = word(t, m, "type")
