@@ -45,8 +45,14 @@ func TestDocsAreThoseOfSchemaAndEncoder(t *testing.T) {
 
 func generateDocs(t *testing.T) string {
 	t.Helper()
-	_, defs := definitions(t)
+	names, defs := definitions(t)
 	var b strings.Builder
+	fmt.Fprintf(&b, "\n## Types\n\n| type | |\n|---|---|\n")
+	for _, name := range names {
+		if value(t, defs[name], "properties") == "" { // it is no object with members of its own
+			fmt.Fprintf(&b, "| %s | %s |\n", name, word(t, defs[name], "description"))
+		}
+	}
 	fmt.Fprintf(&b, "\n## Members of every record\n\n")
 	table(&b, schemaMembers(t, defs["frame"], ""))
 	seen := map[string]bool{}
