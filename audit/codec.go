@@ -20,6 +20,7 @@ const (
 	maxLong   = 512 // items of a list that is long by nature, such as the modules of a program
 	maxGroups = 16  // groups of counters
 	maxJSON   = 32 << 10
+	maxNotes  = 64 // more than any kind has texts and lists that can be cut
 
 	// MaxPersonal is the largest sealed box of personal fields that a record
 	// keeps, in bytes before base64. A larger one is left out.
@@ -70,7 +71,7 @@ type coder struct {
 	skip  int // bytes of a path before the name of a member of the open object
 	mark  int // where the open object begins
 
-	notes [maxItems]shortage
+	notes [maxNotes]shortage
 	noted int
 }
 
@@ -81,11 +82,17 @@ type shortage struct {
 	left int64
 }
 
-// newCoder returns a coder that appends the body of a record to dst:
+// to makes the coder append the body of a record to dst:
 //
-//	for c.pass() { r.members(&c) }
-func newCoder(dst []byte, instance string) coder {
-	return coder{encoder: encoder{b: dst, start: len(dst)}, instance: instance}
+//	var c coder
+//	c.to(dst, instance)
+//	for c.pass() {
+//		r.members(&c)
+//	}
+//
+// It is no function that returns a coder, which is too large to be copied.
+func (c *coder) to(dst []byte, instance string) {
+	c.b, c.start, c.instance = dst, len(dst), instance
 }
 
 // pass reports whether the members are to be written, for the first time or

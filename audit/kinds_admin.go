@@ -26,7 +26,8 @@ type ConfigChange struct {
 
 // AppendBody implements Body.
 func (r *ConfigChange) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -75,7 +76,8 @@ type AdminCall struct {
 
 // AppendBody implements Body.
 func (r *AdminCall) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -127,7 +129,8 @@ type EvidenceRead struct {
 
 // AppendBody implements Body.
 func (r *EvidenceRead) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -180,7 +183,8 @@ type CheckTransition struct {
 
 // AppendBody implements Body.
 func (r *CheckTransition) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -228,7 +232,8 @@ type Review struct {
 
 // AppendBody implements Body.
 func (r *Review) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}

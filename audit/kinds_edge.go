@@ -25,7 +25,8 @@ type Certificate struct {
 
 // AppendBody implements Body.
 func (r *Certificate) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -70,7 +71,8 @@ type UpstreamChange struct {
 
 // AppendBody implements Body.
 func (r *UpstreamChange) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -109,7 +111,8 @@ type ProtocolError struct {
 
 // AppendBody implements Body.
 func (r *ProtocolError) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -149,7 +152,8 @@ type Lockout struct {
 
 // AppendBody implements Body.
 func (r *Lockout) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -194,7 +198,8 @@ type LimitChange struct {
 
 // AppendBody implements Body.
 func (r *LimitChange) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -234,7 +239,8 @@ type CachePurge struct {
 
 // AppendBody implements Body.
 func (r *CachePurge) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}

@@ -16,7 +16,8 @@ type LogOpen struct {
 
 // AppendBody implements Body.
 func (r *LogOpen) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -44,7 +45,8 @@ type LogClose struct {
 
 // AppendBody implements Body.
 func (r *LogClose) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -74,7 +76,8 @@ type LogGap struct {
 
 // AppendBody implements Body.
 func (r *LogGap) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -111,7 +114,8 @@ type LogErase struct {
 
 // AppendBody implements Body.
 func (r *LogErase) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -143,7 +147,8 @@ type LogHold struct {
 
 // AppendBody implements Body.
 func (r *LogHold) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -174,7 +179,8 @@ type LogKey struct {
 
 // AppendBody implements Body.
 func (r *LogKey) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -207,7 +213,8 @@ type LogVerify struct {
 
 // AppendBody implements Body.
 func (r *LogVerify) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -239,7 +246,8 @@ type LogAnchor struct {
 
 // AppendBody implements Body.
 func (r *LogAnchor) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}
@@ -273,7 +281,8 @@ type Rollup struct {
 
 // AppendBody implements Body.
 func (r *Rollup) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}

@@ -60,7 +60,8 @@ type FIPS struct {
 
 // AppendBody implements Body.
 func (r *Process) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		r.members(&c)
 	}

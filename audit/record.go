@@ -20,7 +20,8 @@ type Opening Event
 // AppendBody appends the record of a request, without the members that the log
 // adds (package segment), to dst.
 func (ev *Event) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		ev.members(&c)
 	}
@@ -29,7 +30,8 @@ func (ev *Event) AppendBody(dst []byte, instance string) []byte {
 
 // AppendBody implements Body.
 func (in *Intent) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		in.members(&c)
 	}
@@ -38,7 +40,8 @@ func (in *Intent) AppendBody(dst []byte, instance string) []byte {
 
 // AppendBody implements Body.
 func (o *Opening) AppendBody(dst []byte, instance string) []byte {
-	c := newCoder(dst, instance)
+	var c coder
+	c.to(dst, instance)
 	for c.pass() {
 		o.members(&c)
 	}
