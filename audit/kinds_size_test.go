@@ -27,9 +27,9 @@ func TestEveryRecordFits(t *testing.T) {
 			continue
 		}
 		seen[typ] = true
-		for _, fill := range []string{"a", "\x00", "\xff", "€", "\u0085", "k=&", "&"} {
-			for _, n := range []int{1, 64, 256, 5000} {
-				for _, items := range []int{1, 16, 600} {
+		for _, fill := range []string{"a", "\x00", "\xff", "\u0085", "k=&"} {
+			for _, n := range []int{64, 256, 5000} {
+				for _, items := range []int{16, 600} {
 					f := &filler{Rand: rand.New(rand.NewPCG(1, 2)), text: hostile(fill, n), items: func(*filler) int { return items }}
 					checkHostile(t, f, kind)
 				}
