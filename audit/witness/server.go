@@ -84,6 +84,7 @@ type Server struct {
 // entry is a known log. Its state outlives changes of its keys.
 type entry struct {
 	log   Log
+	hash  string // OriginHash
 	state *state
 }
 
@@ -108,13 +109,7 @@ func Open(c Config) (*Server, error) {
 	s := &Server{files: files{c.FS, c.Dir}, now: c.Now, logger: c.Logger, lock: lock, mux: http.NewServeMux()}
 	s.mux.HandleFunc("POST "+addPath, s.addCheckpoint)
 	s.mux.HandleFunc("GET /{hash}/checkpoint", s.checkpoint)
-	// A crash may have come between a rename and the sync of its directory.
-	// What is read below must not be lost any more when it is answered.
-	err = c.FS.SyncDir(c.Dir)
-	if err == nil {
-		err = s.Use(c.Key, c.Logs)
-	}
-	if err != nil {
+	if err := s.Use(c.Key, c.Logs); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening witness in %s: %w", c.Dir, err), lock.Unlock())
 	}
 	return s, nil
@@ -132,24 +127,9 @@ func (s *Server) Use(key *cosignature.Key, logs []Log) error {
 	if s.closed {
 		return errClosed
 	}
-	entries := make(map[string]*entry, len(logs))
-	for _, l := range logs {
-		if err := l.validate(); err != nil {
-			return err
-		}
-		if entries[l.Origin] != nil {
-			return fmt.Errorf("log %s is there twice", l.Origin)
-		}
-		e := &entry{log: l}
-		if known := s.logs[l.Origin]; known != nil {
-			e.state = known.state
-		} else {
-			var err error
-			if e.state, err = s.files.load(l, key); err != nil {
-				return err
-			}
-		}
-		entries[l.Origin] = e
+	entries, err := s.entries(key, logs)
+	if err != nil {
+		return err
 	}
 	if s.key != nil && s.key.Public() != key.Public() {
 		for _, e := range entries {
@@ -158,6 +138,35 @@ func (s *Server) Use(key *cosignature.Key, logs []Log) error {
 	}
 	s.key, s.logs = key, entries
 	return nil
+}
+
+// entries reads the states of those logs that are not known yet.
+func (s *Server) entries(key *cosignature.Key, logs []Log) (map[string]*entry, error) {
+	// A crash or an error may have come between a rename and the sync of its
+	// directory. What is read here must not be lost when it is answered.
+	if err := s.files.fs.SyncDir(s.files.dir); err != nil {
+		return nil, fmt.Errorf("syncing what the witness remembers: %w", err)
+	}
+	entries := make(map[string]*entry, len(logs))
+	for _, l := range logs {
+		if err := l.validate(); err != nil {
+			return nil, err
+		}
+		if entries[l.Origin] != nil {
+			return nil, fmt.Errorf("log %s is there twice", l.Origin)
+		}
+		e := &entry{log: l, hash: OriginHash(l.Origin)}
+		if known := s.logs[l.Origin]; known != nil {
+			e.state = known.state
+		} else {
+			var err error
+			if e.state, err = s.files.load(l, key); err != nil {
+				return nil, err
+			}
+		}
+		entries[l.Origin] = e
+	}
+	return entries, nil
 }
 
 var errClosed = errors.New("the witness is closed")
@@ -322,8 +331,8 @@ func (s *Server) checkpoint(w http.ResponseWriter, r *http.Request) {
 func (s *Server) newest(hash string) []byte {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for origin, e := range s.logs {
-		if OriginHash(origin) == hash {
+	for _, e := range s.logs {
+		if e.hash == hash {
 			e.state.mu.Lock()
 			defer e.state.mu.Unlock()
 			return e.state.note
