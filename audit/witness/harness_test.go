@@ -95,14 +95,15 @@ func (l *testLog) sign(more ...note.Signer) []byte {
 func (l *testLog) prove(_ context.Context, oldSize, newSize int64) ([]tlog.Hash, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r := tree.Reader{Tree: &l.tree, Load: func(level int, index int64) ([]tree.Hash, error) {
-		hashes, ok := l.tiles[tree.TilePath(level, index, tree.Width)]
-		if !ok {
-			return nil, fmt.Errorf("no tile %d/%d", level, index)
-		}
-		return hashes, nil
-	}}
-	return tlog.ProveTree(newSize, oldSize, r)
+	return tlog.ProveTree(newSize, oldSize, tree.Reader{Tree: &l.tree, Load: l.load})
+}
+
+func (l *testLog) load(level int, index int64) ([]tree.Hash, error) {
+	hashes, ok := l.tiles[tree.TilePath(level, index, tree.Width)]
+	if !ok {
+		return nil, fmt.Errorf("no tile %d/%d", level, index)
+	}
+	return hashes, nil
 }
 
 // body is an add-checkpoint request from a size, with the true proof.
