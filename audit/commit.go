@@ -232,5 +232,6 @@ func (l *Log) sign() error {
 		return err
 	}
 	l.head.Store(h)
+	l.remember(h.note)
 	return nil
 }

@@ -237,3 +237,6 @@ func publics(keys []*Key) (list []string) {
 	}
 	return list
 }
+
+// Verifiers check the signatures of the log's checkpoints.
+func (l *Log) Verifiers() []note.Verifier { return l.cfg.verifiers() }

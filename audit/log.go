@@ -64,6 +64,11 @@ type Config struct {
 	// rotation the key that is to come (KeySet). Default: none.
 	Cosigners []*Key
 
+	// StateFile, outside of Dir, gets a copy of the newest checkpoint. If it has
+	// seen a newer one than Dir holds, Dir was rolled back, and is not opened.
+	// Default: none.
+	StateFile string
+
 	CheckpointEvery time.Duration // default 10 s
 	SegmentBytes    int64         // a segment ends after this many bytes; default 64 MiB
 	SegmentAge      time.Duration // and after this time; default 1 h
@@ -156,16 +161,17 @@ type Log struct {
 	closeErr  error
 
 	// Owned by the committer.
-	spare   *batch
-	seg     *wal.Writer
-	base    *tree.Tree // the tree before seg
-	sound   int64      // bytes of seg that a sync has made durable
-	began   time.Time  // when seg got its first record
-	clock   time.Time  // of the last commit
-	tree    *tree.Tree
-	damaged bool // a tile could not be written
-	broken  bool // a commit failed: the segment must not be touched again
-	full    bool // the log has said that the disk is full
+	spare     *batch
+	seg       *wal.Writer
+	base      *tree.Tree // the tree before seg
+	sound     int64      // bytes of seg that a sync has made durable
+	began     time.Time  // when seg got its first record
+	clock     time.Time  // of the last commit
+	tree      *tree.Tree
+	damaged   bool // a tile could not be written
+	forgetful bool // the state file could not be written
+	broken    bool // a commit failed: the segment must not be touched again
+	full      bool // the log has said that the disk is full
 
 	head      atomic.Pointer[head] // newest published checkpoint
 	retention atomic.Pointer[Retention]
@@ -366,6 +372,9 @@ func (l *Log) SetLimits(queueBytes int, deadline time.Duration) {
 		l.cfg.Deadline = deadline
 	}
 }
+
+// FS is the file system that the log is written to.
+func (l *Log) FS() durable.FS { return l.cfg.FS }
 
 // Dir is the log's directory.
 func (l *Log) Dir() string { return l.cfg.Dir }

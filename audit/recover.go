@@ -118,6 +118,9 @@ func (l *Log) begin(found state) error {
 // recover reads the log's end and leaves l ready to append.
 func (l *Log) recover() (state, error) {
 	signed, err := l.lastCheckpoint()
+	if err == nil {
+		err = l.compareState(signed)
+	}
 	if err != nil {
 		return state{}, err
 	}

@@ -116,7 +116,7 @@ func (ev *event) decision(b *audit.Event) {
 	}
 }
 
-func headers(list []audit.RecordHeader) (out []header) {
+func headers(list []audit.Header) (out []header) {
 	for _, h := range list {
 		out = append(out, header{visible(h.Name), visible(h.Value)})
 	}

@@ -60,7 +60,7 @@ func request(method, text string) audit.Event {
 		User: text, AuthMethod: "mtls", Access: audit.Decision{Outcome: "allow", Rule: text, Reason: text},
 		Cache: "hit", Profile: "strict", Upstream: audit.Upstream{Address: "10.0.0.2:3000", Status: 200, Latency: 7 * time.Millisecond},
 		Status: 200, Bytes: 42, End: audit.EndComplete,
-		RequestHeaders: []audit.RecordHeader{{Name: "Accept", Value: text}}, ResponseHeaders: []audit.RecordHeader{{Name: "X", Value: text}},
+		RequestHeaders: []audit.Header{{Name: "Accept", Value: text}}, ResponseHeaders: []audit.Header{{Name: "X", Value: text}},
 	}
 	return ev
 }
