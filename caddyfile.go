@@ -10,6 +10,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
+	"github.com/caddy-soc2/caddy-soc2/handlers/witness"
 )
 
 // directives is the one table of this module's directives, from the outermost
@@ -23,6 +24,7 @@ var directives = []struct {
 	{"soc2_audit", "tracing", record.ParseCaddyfile},
 	{"soc2_headers", "header", headers.ParseCaddyfile},
 	{"soc2_evidence", "respond", evidence.ParseCaddyfile},
+	{"soc2_witness", "respond", witness.ParseCaddyfile},
 }
 
 func init() {
@@ -62,6 +64,18 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			checkpoint every <duration>
 //			retain     <duration>
 //			scrub      every <duration> [<size a second>]
+//			witness    <url> <vkey>
+//			witness_interval <duration>
+//			timestamp  <url> {
+//				roots    <file>
+//				interval <duration>
+//			}
+//		}
+//		witness_server {
+//			name     <name>
+//			key_file <path>
+//			dir      <path>
+//			log      <vkey>...
 //		}
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -80,8 +94,11 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = text(d, &a.DataDir)
 		case "audit":
 			err = a.Audit.unmarshal(d)
+		case "witness_server":
+			a.Witness = new(WitnessServer)
+			err = a.Witness.unmarshal(d)
 		default:
-			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir and audit", d.Val())
+			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, audit and witness_server", d.Val())
 		}
 		if err != nil {
 			return err
@@ -115,8 +132,14 @@ func (a *Audit) unmarshal(d *caddyfile.Dispenser) error {
 			err = duration(d, &a.Retain)
 		case "scrub":
 			err = a.scrub(d)
+		case "witness":
+			err = a.witness(d)
+		case "witness_interval":
+			err = duration(d, &a.WitnessInterval)
+		case "timestamp":
+			err = a.timestamp(d)
 		default:
-			err = d.Errf("soc2 audit has no option %q: it has mode, on_failure, queue, deadline, dir, key, checkpoint, retain and scrub", d.Val())
+			err = d.Errf("soc2 audit has no option %q: it has mode, on_failure, queue, deadline, dir, key, checkpoint, retain, scrub, witness, witness_interval and timestamp", d.Val())
 		}
 		if err != nil {
 			return err
@@ -154,6 +177,66 @@ func (a *Audit) scrub(d *caddyfile.Dispenser) error {
 			return d.Errf("soc2 audit scrub rate %q: it is not a size like 8MiB", args[2])
 		}
 		a.ScrubRate = int(n)
+	}
+	return nil
+}
+
+func (a *Audit) witness(d *caddyfile.Dispenser) error {
+	var w Witness
+	if !d.AllArgs(&w.URL, &w.Key) {
+		return d.Err("soc2 audit witness is written: witness https://witness.example NAME+HASH+KEY")
+	}
+	a.Witnesses = append(a.Witnesses, w)
+	return nil
+}
+
+func (a *Audit) timestamp(d *caddyfile.Dispenser) error {
+	a.Timestamp = new(Timestamp)
+	if !d.AllArgs(&a.Timestamp.URL) {
+		return d.Err("soc2 audit timestamp takes the URL of an RFC 3161 authority")
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch d.Val() {
+		case "roots":
+			err = text(d, &a.Timestamp.Roots)
+		case "interval":
+			err = duration(d, &a.Timestamp.Interval)
+		default:
+			err = d.Errf("soc2 audit timestamp has no option %q: it has roots and interval", d.Val())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *WitnessServer) unmarshal(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.Errf("soc2 witness_server takes a block and no argument, but has %q", d.Val())
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch d.Val() {
+		case "name":
+			err = text(d, &w.Name)
+		case "key_file":
+			err = text(d, &w.KeyFile)
+		case "dir":
+			err = text(d, &w.Dir)
+		case "log":
+			if list := d.RemainingArgs(); len(list) > 0 {
+				w.Logs = append(w.Logs, list...)
+			} else {
+				err = d.Err("log takes the verifier keys, NAME+HASH+KEY, of a log")
+			}
+		default:
+			err = d.Errf("soc2 witness_server has no option %q: it has name, key_file, dir and log", d.Val())
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -14,10 +13,10 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
-	"go.uber.org/zap/exp/zapslog"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
+	"github.com/caddy-soc2/caddy-soc2/audit/notary"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -32,6 +31,7 @@ var logs = caddy.NewUsagePool()
 type sharedLog struct {
 	dir    string
 	log    atomic.Pointer[audit.Log]
+	notary atomic.Pointer[notary.Notary]
 	lost   atomic.Bool // a record could not be kept; said in the server's log
 	rejoin sync.Mutex  // serializes reopening
 
@@ -98,7 +98,7 @@ func (s *sharedLog) cutOff() {
 	running := s.requests
 	s.mu.Unlock()
 	s.get().Miss(audit.CauseExit, audit.Missed{Served: int64(running)})
-	_ = s.get().Close() // it has said in the server's log what went wrong
+	_ = s.shut() // it has said in the server's log what went wrong
 }
 
 // Destruct closes the log when the last request has ended. It implements
@@ -126,7 +126,7 @@ func (s *sharedLog) close() error {
 	}
 	defer close(s.closed)
 	leaving.CompareAndDelete(s.dir, s)
-	return s.get().Close()
+	return s.shut()
 }
 
 // takeBack returns the log of a directory that only requests still use.
@@ -170,7 +170,7 @@ func joinLog(a *App) (*sharedLog, error) {
 			return nil, err
 		}
 		s := &sharedLog{dir: dir}
-		s.log.Store(log)
+		s.use(log, a.InstanceName)
 		return s, nil
 	})
 	if err != nil {
@@ -209,7 +209,8 @@ func openLog(a *App, dir string, keys audit.KeySet) (*audit.Log, error) {
 		CheckpointEvery: time.Duration(a.Audit.CheckpointInterval),
 		QueueBytes:      a.Audit.QueueBytes,
 		Deadline:        time.Duration(a.Audit.Deadline),
-		Logger:          slog.New(zapslog.NewHandler(caddy.Log().Named("soc2").Core())),
+		StateFile:       filepath.Join(a.DataDir, filepath.FromSlash(stateFile)),
+		Logger:          slogger(),
 	})
 	switch {
 	case err == nil:
@@ -247,25 +248,38 @@ func (s *sharedLog) join(a *App, keys audit.KeySet) error {
 	if log.Err() == nil {
 		return nil
 	}
-	_ = log.Close() // it failed already, and has said why
+	_ = s.shut() // it failed already, and has said why
 	log, err := openLog(a, s.dir, keys)
 	if err != nil {
 		return err
 	}
-	s.log.Store(log)
+	s.use(log, a.InstanceName)
 	s.lost.Store(false)
 	return nil
+}
+
+// use makes a log that was just opened the one that is shared.
+func (s *sharedLog) use(log *audit.Log, instance string) {
+	s.log.Store(log)
+	s.notary.Store(newNotary(log, instance))
+}
+
+// shut closes the log, and what works for it.
+func (s *sharedLog) shut() error {
+	s.notary.Load().Close()
+	return s.get().Close()
 }
 
 func (s *sharedLog) get() *audit.Log { return s.log.Load() }
 
 // configure applies the settings of the configuration that now runs.
-func (s *sharedLog) configure(a *App) {
+func (s *sharedLog) configure(a *App) error {
 	log := s.get()
 	log.SetCheckpointInterval(time.Duration(a.Audit.CheckpointInterval))
 	log.SetLimits(a.Audit.QueueBytes, time.Duration(a.Audit.Deadline))
 	log.SetRetention(audit.Retention{Keep: time.Duration(a.Audit.Retain)})
 	log.SetScrub(audit.Scrub{Every: time.Duration(a.Audit.ScrubInterval), Rate: int64(a.Audit.ScrubRate)})
+	return s.notary.Load().Set(a.anchors)
 }
 
 func (s *sharedLog) leave() error {

@@ -7,6 +7,7 @@
 //	http.handlers.soc2_audit    keeps one record for each request
 //	http.handlers.soc2_headers  enforces security headers
 //	http.handlers.soc2_evidence serves the log's head, records and status
+//	http.handlers.soc2_witness  serves the witness that an instance is for others
 //	caddy.listeners.soc2        puts the first two before all routes of a server
 //	admin.api.soc2              serves the evidence on the admin API
 package soc2
@@ -23,9 +24,11 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/audit/notary"
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
+	"github.com/caddy-soc2/caddy-soc2/handlers/witness"
 	"github.com/caddy-soc2/caddy-soc2/happenings"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
@@ -36,6 +39,7 @@ func init() {
 	caddy.RegisterModule(new(headers.Handler))
 	caddy.RegisterModule(new(evidence.Handler))
 	caddy.RegisterModule(new(evidence.Admin))
+	caddy.RegisterModule(new(witness.Handler))
 	caddy.RegisterModule(new(happenings.Coverage))
 }
 
@@ -59,8 +63,14 @@ type App struct {
 	// Audit says how the log is kept.
 	Audit Audit `json:"audit,omitzero"`
 
-	log    *sharedLog
-	locked error // why there is no log
+	// Witness makes this instance a witness for the logs of others.
+	Witness *WitnessServer `json:"witness_server,omitempty"`
+
+	log        *sharedLog
+	locked     error // why there is no log
+	anchors    notary.Config
+	witness    sharedWitness
+	useWitness func() error // applies the settings of Witness
 }
 
 // Audit says how the audit log is kept.
@@ -115,6 +125,8 @@ type Audit struct {
 	// ScrubRate is how many bytes of the log are read in a second at most while
 	// it verifies itself. Default: 8388608 (8 MiB).
 	ScrubRate int `json:"scrub_rate,omitempty"`
+
+	Anchors
 }
 
 // The modes of the log.
@@ -135,6 +147,10 @@ const (
 	dataFolder = "soc2"
 	logFolder  = "log"
 	keyFile    = "keys/log.key"
+	stateFile  = "state/checkpoint"
+
+	witnessFolder  = "witness"
+	witnessKeyFile = "keys/witness.key"
 )
 
 const (
@@ -169,8 +185,11 @@ func (a *App) Provision(_ caddy.Context) error {
 		a.locked = err // "caddy validate" is right beside a running server; Start is not
 		return nil
 	}
+	if err != nil {
+		return err
+	}
 	a.log = log
-	return err
+	return a.openWitness()
 }
 
 func (a *App) setDefaults() error {
@@ -203,6 +222,9 @@ func (a *App) setDefaults() error {
 	if a.Audit.Key == "" {
 		a.Audit.Key = filepath.Join(a.DataDir, filepath.FromSlash(keyFile))
 	}
+	if w := a.Witness; w != nil {
+		w.setDefaults(a)
+	}
 	if a.Audit.CheckpointInterval == 0 {
 		a.Audit.CheckpointInterval = caddy.Duration(defaultCheckpointInterval)
 	}
@@ -218,7 +240,12 @@ func (a *App) check() error {
 	if !headers.Known(a.ProfileName) {
 		return fmt.Errorf("soc2: profile %q: choose baseline, strict or api", a.ProfileName)
 	}
-	return a.Audit.check()
+	if err := a.Audit.check(); err != nil {
+		return err
+	}
+	var err error
+	a.anchors, err = a.Audit.notaryConfig()
+	return err
 }
 
 func (a *Audit) check() error {
@@ -254,8 +281,12 @@ func (a *App) Start() error {
 	if a.locked != nil {
 		return a.locked
 	}
-	a.log.configure(a)
-	return nil
+	if a.useWitness != nil {
+		if err := a.useWitness(); err != nil {
+			return fmt.Errorf("soc2: witness: %w", err)
+		}
+	}
+	return a.log.configure(a)
 }
 
 // Stop does nothing: requests may still be running and want their records.
@@ -263,10 +294,14 @@ func (a *App) Stop() error { return nil }
 
 // Cleanup leaves the log. The last configuration to leave closes it.
 func (a *App) Cleanup() error {
-	if a.log == nil { // Provision did not get so far
-		return nil
+	var err error
+	if a.witness.Server != nil {
+		_, err = witnesses.Delete(a.Witness.Dir)
 	}
-	return a.log.leave()
+	if a.log == nil { // Provision did not get so far
+		return err
+	}
+	return errors.Join(err, a.log.leave())
 }
 
 // Log is the audit log.
@@ -336,4 +371,5 @@ var (
 	_ record.Recorder  = (*App)(nil)
 	_ headers.Profiler = (*App)(nil)
 	_ evidence.Source  = (*App)(nil)
+	_ witness.Source   = (*App)(nil)
 )
