@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -107,7 +109,7 @@ func TestEveryStatus(t *testing.T) {
 		{"another old size and a wrong proof", body(11, nil, []byte(signed)), 409, "10"},
 		{"no proof", body(10, nil, []byte(signed)), 422, ""},
 		{"a short proof", body(10, proof[1:], []byte(signed)), 422, ""},
-		{"a long proof", body(10, append(proof[:len(proof):len(proof)], proof[0]), []byte(signed)), 422, ""},
+		{"a long proof", body(10, append(slices.Clip(proof), proof[0]), []byte(signed)), 422, ""},
 		{"another root", l.fork(10, 300).bodyWith(proof, 10), 422, ""},
 		{"a fork at the recorded size", l.fork(5, 10).body(10), 422, ""},
 		{"a proof from the recorded size to itself", strings.Replace(at10, "old 0\n", "old 10\n"+proof[0].String()+"\n", 1), 422, ""},
@@ -179,9 +181,7 @@ func TestOtherMethodsPathsAndEncodings(t *testing.T) {
 	do := func(method, path string, header http.Header) int {
 		t.Helper()
 		r := httptest.NewRequest(method, path, strings.NewReader(l.body(0)))
-		for k, v := range header {
-			r.Header[k] = v
-		}
+		maps.Copy(r.Header, header)
 		rec := httptest.NewRecorder()
 		w.current().ServeHTTP(rec, r)
 		if strings.Contains(rec.Body.String(), "—") {
