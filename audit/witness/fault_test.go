@@ -356,7 +356,7 @@ func (y *story) cosigned(l *testLog, head checkpoint.Head, signed []byte, line s
 }
 
 // stories is how many there are of them.
-const stories = 400
+const stories = 150
 
 // TestOneHistoryAcrossFaultsAndCrashes: whatever fails, and whenever the power
 // is cut, the cosignatures that left the witness are of one growing history.

@@ -423,3 +423,19 @@ func TestConcurrentSubmissions(t *testing.T) {
 		t.Errorf("answers: %v, want one 200 and fifteen 409", got)
 	}
 }
+
+// BenchmarkAddCheckpoint is one submission over loopback, with the state synced
+// to the disk of TMPDIR.
+func BenchmarkAddCheckpoint(b *testing.B) {
+	l := newLog(b, "a").grow(1000)
+	w := newWitness(b, "w", l.known())
+	c := w.client()
+	old := int64(0)
+	for b.Loop() {
+		if _, err := c.Submit(b.Context(), old, l.sign(), l.prove); err != nil {
+			b.Fatal(err)
+		}
+		old = l.head().Size
+		l.grow(old + 10)
+	}
+}
