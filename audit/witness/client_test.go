@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -136,9 +137,7 @@ func TestAnswersOfABadWitness(t *testing.T) {
 			if r.URL.Path != "/add-checkpoint" {
 				t.Errorf("%s: requested %s", what, r.URL)
 			}
-			for k, v := range c.header {
-				w.Header()[k] = v
-			}
+			maps.Copy(w.Header(), c.header)
 			w.WriteHeader(c.status)
 			fmt.Fprint(w, c.body)
 		})

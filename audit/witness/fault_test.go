@@ -32,7 +32,7 @@ type disk struct {
 	durable.FS // calls that the witness does not make panic
 
 	mu     sync.Mutex
-	rand   *rand.Rand
+	rand   *rand.Rand        // what a power cut leaves of what was not synced; nil: nothing
 	names  map[string]*inode // what is read
 	synced map[string]*inode // what a power cut leaves of the names
 	ops    []string          // writes, syncs and renames, in their order
@@ -78,11 +78,11 @@ func (d *disk) crash(power bool) {
 	if !power {
 		return
 	}
-	if d.rand.IntN(2) == 0 {
+	if d.rand == nil || d.rand.IntN(2) == 0 {
 		d.names = maps.Clone(d.synced) // else the names happened to be written
 	}
 	for _, i := range d.names {
-		if d.rand.IntN(2) == 0 {
+		if d.rand == nil || d.rand.IntN(2) == 0 {
 			i.data = bytes.Clone(i.synced)
 		}
 		i.synced = bytes.Clone(i.data)
@@ -149,7 +149,11 @@ func TestTheStateIsOnDiskBeforeTheCosignatureLeaves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	d.ops = nil
 	s.ServeHTTP(&recorder{d}, httptest.NewRequest("POST", "/add-checkpoint", strings.NewReader(l.body(0))))
 	want := "create write sync rename sync directory answer"
@@ -198,6 +202,51 @@ func TestNoCosignatureLeavesWhenTheStateIsNotWritten(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestWhatIsReadAtTheStartIsNotLost: a write fails after its rename, the process
+// dies, the next one reads the file and shows it, and then the power is cut.
+func TestWhatIsReadAtTheStartIsNotLost(t *testing.T) {
+	l := newLog(t, "a").grow(3)
+	d := newDisk(0)
+	d.rand = nil
+	config := witness.Config{Dir: t.TempDir(), Key: newKey(t, "w"), Logs: []witness.Log{l.known()}, FS: d}
+	var s *witness.Server
+	start := func() {
+		t.Helper()
+		var err error
+		if s, err = witness.Open(config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop := func(power bool) {
+		t.Helper()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		d.crash(power)
+	}
+	send := func(method, path, body string) int {
+		rec := httptest.NewRecorder()
+		s.ServeHTTP(rec, httptest.NewRequest(method, path, strings.NewReader(body)))
+		return rec.Code
+	}
+	start()
+	d.failAt = 4 // the sync of the directory
+	if status := send("POST", "/add-checkpoint", l.body(0)); status != 500 {
+		t.Fatalf("answered %d", status)
+	}
+	stop(false)
+	start()
+	if status := send("GET", "/"+witness.OriginHash("a")+"/checkpoint", ""); status != 200 {
+		t.Fatalf("answered %d", status)
+	}
+	stop(true)
+	start()
+	if status := send("POST", "/add-checkpoint", l.fork(0, 3).body(0)); status != 409 {
+		t.Errorf("a fork of what was shown before the power cut: answered %d", status)
+	}
+	stop(false)
 }
 
 // at is the head of the log's first n records.
@@ -306,13 +355,16 @@ func (y *story) cosigned(l *testLog, head checkpoint.Head, signed []byte, line s
 	y.size, y.root, y.time = head.Size, head.Root, by[0].Time
 }
 
+// stories is how many there are of them.
+const stories = 150
+
 // TestOneHistoryAcrossFaultsAndCrashes: whatever fails, and whenever the power
 // is cut, the cosignatures that left the witness are of one growing history.
 func TestOneHistoryAcrossFaultsAndCrashes(t *testing.T) {
 	base := newLog(t, "a").grow(40)
 	logs := []*testLog{base, base.fork(0, 40), base.fork(3, 40), base.fork(10, 40), base.fork(20, 40), base.fork(39, 40)}
 	key, sent := newKey(t, "w"), map[string]bool{}
-	for seed := range uint64(1500) {
+	for seed := range uint64(stories) {
 		y := &story{t: t, seed: seed, rand: rand.New(rand.NewPCG(seed, 1)), disk: newDisk(seed), dir: t.TempDir(), key: key, logs: logs, clock: newClock(), sent: sent}
 		y.open()
 		for range 15 {

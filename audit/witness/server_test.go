@@ -2,17 +2,16 @@ package witness_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -20,7 +19,6 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
 	"github.com/caddy-soc2/caddy-soc2/audit/cosignature"
 	"github.com/caddy-soc2/caddy-soc2/audit/witness"
-	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
 // TestRequestsOfAnotherWitness replays the requests by which another
@@ -107,7 +105,7 @@ func TestEveryStatus(t *testing.T) {
 		{"another old size and a wrong proof", body(11, nil, []byte(signed)), 409, "10"},
 		{"no proof", body(10, nil, []byte(signed)), 422, ""},
 		{"a short proof", body(10, proof[1:], []byte(signed)), 422, ""},
-		{"a long proof", body(10, append(proof[:len(proof):len(proof)], proof[0]), []byte(signed)), 422, ""},
+		{"a long proof", body(10, append(slices.Clip(proof), proof[0]), []byte(signed)), 422, ""},
 		{"another root", l.fork(10, 300).bodyWith(proof, 10), 422, ""},
 		{"a fork at the recorded size", l.fork(5, 10).body(10), 422, ""},
 		{"a proof from the recorded size to itself", strings.Replace(at10, "old 0\n", "old 10\n"+proof[0].String()+"\n", 1), 422, ""},
@@ -179,9 +177,7 @@ func TestOtherMethodsPathsAndEncodings(t *testing.T) {
 	do := func(method, path string, header http.Header) int {
 		t.Helper()
 		r := httptest.NewRequest(method, path, strings.NewReader(l.body(0)))
-		for k, v := range header {
-			r.Header[k] = v
-		}
+		maps.Copy(r.Header, header)
 		rec := httptest.NewRecorder()
 		w.current().ServeHTTP(rec, r)
 		if strings.Contains(rec.Body.String(), "—") {
@@ -299,97 +295,6 @@ func TestUseKeepsWhatItHadAfterAnError(t *testing.T) {
 	w.expect(t, "a log that came back", l.body(0), 409, "3")
 }
 
-func TestTheClockNeverGoesBack(t *testing.T) {
-	l := newLog(t, "a").grow(3)
-	w := newWitness(t, "w", l.known())
-	at := func(old int64) time.Time {
-		t.Helper()
-		c, err := w.client().Submit(t.Context(), old, l.sign(), l.prove)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c.Time
-	}
-	first := at(0)
-	if !first.Equal(w.clock.now()) {
-		t.Errorf("cosigned at %v, the clock shows %v", first, w.clock.now())
-	}
-	w.clock.add(-24 * time.Hour)
-	if got := at(3); !got.Equal(first) {
-		t.Errorf("the clock was set back: %v before %v", got, first)
-	}
-	if err := w.current().Close(); err != nil {
-		t.Fatal(err)
-	}
-	w.open(t, l.known())
-	l.grow(4)
-	if got := at(3); !got.Equal(first) {
-		t.Errorf("after a restart: %v before %v", got, first)
-	}
-	w.clock.add(25 * time.Hour)
-	if got := at(4); !got.Equal(first.Add(time.Hour)) {
-		t.Errorf("the clock goes on: %v", got)
-	}
-}
-
-func TestStateOutlivesARestart(t *testing.T) {
-	l := newLog(t, "a").grow(300)
-	w := newWitness(t, "w", l.known())
-	w.expect(t, "before", l.body(0), 200, "")
-	if _, err := witness.Open(witness.Config{Dir: w.dir, Key: w.key}); !errors.Is(err, durable.ErrLocked) {
-		t.Errorf("a second witness in the directory: %v", err)
-	}
-	if err := w.current().Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.current().Close(); err != nil {
-		t.Error("closed twice:", err)
-	}
-	w.expect(t, "closed", l.body(300), http.StatusServiceUnavailable, "")
-	w.open(t, l.known())
-	w.expect(t, "a fork after the restart", l.fork(200, 300).body(300), 422, "")
-	w.expect(t, "a rollback after the restart", l.fork(200, 200).body(0), 409, "300")
-	w.expect(t, "the log goes on", l.grow(301).body(300), 200, "")
-}
-
-func TestDamagedStateStopsTheWitness(t *testing.T) {
-	l := newLog(t, "a").grow(300)
-	w := newWitness(t, "w", l.known())
-	w.expect(t, "before", l.body(0), 200, "")
-	if err := w.current().Close(); err != nil {
-		t.Fatal(err)
-	}
-	name := filepath.Join(w.dir, witness.OriginHash("a")+".checkpoint")
-	good, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	other := newLog(t, "b").grow(1)
-	for what, b := range map[string][]byte{
-		"empty":          {},
-		"cut":            good[:len(good)-1],
-		"another size":   []byte(strings.Replace(string(good), "\n300\n", "\n200\n", 1)),
-		"of another log": other.sign(w.key.At(w.clock.now())),
-		"unsigned":       []byte(string(good[:strings.Index(string(good), "\n\n")+2])),
-		"by a stranger":  newLog(t, "a").grow(5).sign(),
-	} {
-		if err := os.WriteFile(name, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		s, err := witness.Open(witness.Config{Dir: w.dir, Key: w.key, Logs: []witness.Log{l.known()}})
-		if err == nil {
-			t.Errorf("%s: opened", what)
-			_ = s.Close()
-		} else if !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: the error does not name the file: %v", what, err)
-		}
-	}
-	if err := os.WriteFile(name, good, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	w.open(t, l.known())
-}
-
 // TestConcurrentSubmissions: of many different next checkpoints from one size
 // exactly one is cosigned.
 func TestConcurrentSubmissions(t *testing.T) {
@@ -421,5 +326,21 @@ func TestConcurrentSubmissions(t *testing.T) {
 	all.Wait()
 	if got[200] != 1 || got[409] != 15 {
 		t.Errorf("answers: %v, want one 200 and fifteen 409", got)
+	}
+}
+
+// BenchmarkAddCheckpoint is one submission over loopback, with the state synced
+// to the disk of TMPDIR.
+func BenchmarkAddCheckpoint(b *testing.B) {
+	l := newLog(b, "a").grow(1000)
+	w := newWitness(b, "w", l.known())
+	c := w.client()
+	old := int64(0)
+	for b.Loop() {
+		if _, err := c.Submit(b.Context(), old, l.sign(), l.prove); err != nil {
+			b.Fatal(err)
+		}
+		old = l.head().Size
+		l.grow(old + 10)
 	}
 }
