@@ -51,7 +51,23 @@ type Event struct {
 	Bytes  int64  // body bytes sent
 	End    End    // how the response ended
 	Error  string // error id that Caddy gave a handler's error
+
+	Level  string // how much detail the policy left in the record; empty if no policy ran
+	Rule   string // rule of the policy that decided so
+	Conn   string // connection that the request came on
+	Lookup string
+
+	RequestHeaders  []Header // at the policy's level headers, redacted
+	ResponseHeaders []Header // likewise
+
+	Redacted    []string // members that the policy redacted, by their name in the record
+	Pseudonyms  []string // members that hold a pseudonym, by their name in the record
+	Personal    []byte   // sealed members
+	PersonalKey string   // key that Personal is sealed with
 }
+
+// Header is one header field line.
+type Header struct{ Name, Value string }
 
 // TLS is what was negotiated on the connection of a request. The zero value
 // means plaintext.

@@ -157,8 +157,8 @@ func (e *encoder) query(raw string) {
 	e.b = append(e.b, '"')
 }
 
-// Header is the part of a record that all kinds share, as read back.
-type Header struct {
+// RecordHeader is the part of a record that all kinds share, as read back.
+type RecordHeader struct {
 	Seq      int64     `json:"seq"`
 	Time     time.Time `json:"time"`
 	Kind     Kind      `json:"kind"`
@@ -167,7 +167,7 @@ type Header struct {
 }
 
 // ParseHeader reads the shared part of a record.
-func ParseHeader(record []byte) (h Header, err error) {
+func ParseHeader(record []byte) (h RecordHeader, err error) {
 	if err := json.Unmarshal(record, &h); err != nil {
 		return h, fmt.Errorf("reading record: %w", err)
 	}

@@ -171,7 +171,7 @@ func TestHeaderReadsBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := ParseHeader(segment.Record(frame))
-	if want := (Header{7, ev.Start, KindRequest, "edge-1", ev.ID.String()}); err != nil || !reflect.DeepEqual(got, want) {
+	if want := (RecordHeader{7, ev.Start, KindRequest, "edge-1", ev.ID.String()}); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if kindOf(segment.Record(frame)) != KindRequest || timeOf(segment.Record(frame)) != "2026-11-21T03:04:05.000000006Z" {
