@@ -98,9 +98,12 @@ func sweep(fsys durable.FS, dir string) error {
 
 // clearCopy removes a second file, or a second name, of a file.
 func clearCopy(fsys durable.FS, name, original string) error {
-	same, err := sameFile(fsys, name, original)
+	present, same, err := sameFile(fsys, name, original)
 	if err != nil {
 		return fmt.Errorf("comparing %s and %s: %w", name, original, err)
+	}
+	if !present {
+		return nil
 	}
 	if !same {
 		// The rename that made it a copy must not be undone by a power cut after
@@ -116,17 +119,18 @@ func clearCopy(fsys durable.FS, name, original string) error {
 	return nil
 }
 
-// sameFile reports whether two names are of one file.
-func sameFile(fsys durable.FS, a, b string) (bool, error) {
-	infoA, err := stat(fsys, a)
-	if err != nil || infoA == nil {
-		return false, err
+// sameFile reports whether a name is there, and whether it is of the same file
+// as another one.
+func sameFile(fsys durable.FS, name, other string) (present, same bool, err error) {
+	info, err := stat(fsys, name)
+	if err != nil || info == nil {
+		return false, false, err
 	}
-	infoB, err := stat(fsys, b)
-	if err != nil || infoB == nil {
-		return false, err
+	otherInfo, err := stat(fsys, other)
+	if err != nil || otherInfo == nil {
+		return true, false, err
 	}
-	return os.SameFile(infoA, infoB), nil
+	return true, os.SameFile(info, otherInfo), nil
 }
 
 // stat returns nil for a file that is not there.

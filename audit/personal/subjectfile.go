@@ -7,10 +7,11 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"strconv"
 )
 
 // A file of subject keys is a header line and lines of one size. The line in
@@ -84,28 +85,50 @@ func appendTombstone(dst []byte, slot int) []byte {
 }
 
 func appendSlot(dst []byte, slot int) []byte {
-	digits := strconv.Itoa(slot)
-	for range slotDigits - len(digits) {
-		dst = append(dst, '0')
+	start := len(dst)
+	dst = append(dst, "000000"...)
+	for i := len(dst) - 1; i >= start; i-- {
+		dst[i] = byte('0' + slot%10)
+		slot /= 10
 	}
-	return append(dst, digits...)
+	return dst
 }
 
 func appendCRC(dst []byte, start int) []byte {
-	sum := crc32.Checksum(dst[start:], castagnoli)
-	return fmt.Appendf(dst, " %08x\n", sum)
+	sum := crcOf(dst[start:])
+	return append(append(append(dst, ' '), sum[:]...), '\n')
 }
+
+func crcOf(b []byte) (text [crcText]byte) {
+	var sum [4]byte
+	binary.BigEndian.PutUint32(sum[:], crc32.Checksum(b, castagnoli))
+	hex.Encode(text[:], sum[:])
+	return text
+}
+
+// checkLine reports whether a line is as it was written, into that slot.
+func checkLine(line []byte, slot int) bool {
+	if len(line) != lineSize || line[hashAt-1] != ' ' || line[sealedAt-1] != ' ' || line[crcAt-1] != ' ' || line[lineSize-1] != '\n' {
+		return false
+	}
+	sum := crcOf(line[:crcAt-1])
+	var digits [2 * slotDigits]byte
+	return bytes.Equal(sum[:], line[crcAt:crcAt+crcText]) && bytes.Equal(appendSlot(digits[:0], slot), line[:slotDigits])
+}
+
+// isTombstone reports whether the key of a line was destroyed.
+func isTombstone(line []byte) bool { return line[hashAt] == '-' }
 
 // parseLine reads the line of a slot. Sealed is nil if the key was destroyed.
 func parseLine(line []byte, slot int) (hash [hashText]byte, sealed []byte, err error) {
-	if len(line) != lineSize || !bytes.Equal(appendCRC(bytes.Clone(line[:crcAt-1]), 0), line) {
+	if !checkLine(line, slot) {
 		return hash, nil, errLine
 	}
-	if !bytes.Equal(appendSlot(nil, slot), line[:slotDigits]) || line[hashAt-1] != ' ' || line[sealedAt-1] != ' ' {
-		return hash, nil, errLine
-	}
-	if bytes.Equal(appendTombstone(nil, slot), line) {
-		return hash, nil, nil
+	if isTombstone(line) {
+		if !bytes.Equal(appendTombstone(nil, slot), line) {
+			err = errLine
+		}
+		return hash, nil, err
 	}
 	copy(hash[:], line[hashAt:])
 	sealed, err = base64.RawStdEncoding.Strict().AppendDecode(nil, line[sealedAt:crcAt-1])
@@ -135,17 +158,16 @@ func strike(b []byte, id string, hash [hashText]byte) (struck []byte, n int, err
 	if err != nil {
 		return nil, 0, err
 	}
-	struck = append(struck, b[:subjectsHeaderSize]...)
+	struck = append(make([]byte, 0, len(b)), b[:subjectsHeaderSize]...)
 	var damaged []int
 	for slot := 0; len(lines) > 0; slot++ {
 		line := lines[:lineSize]
 		lines = lines[lineSize:]
-		h, sealed, err := parseLine(line, slot)
 		switch {
-		case err != nil:
+		case !checkLine(line, slot):
 			damaged = append(damaged, slot)
 			struck = append(struck, line...)
-		case sealed != nil && h == hash:
+		case !isTombstone(line) && bytes.Equal(line[hashAt:hashAt+hashText], hash[:]):
 			n++
 			struck = appendTombstone(struck, slot)
 		default:

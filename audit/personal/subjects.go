@@ -219,6 +219,10 @@ func forgetInFile(fsys durable.FS, path, id string, hash [hashText]byte) (n int,
 		return 0, errors.Join(err, damage)
 	}
 	if err := clearCopy(fsys, old, path); err != nil {
+		if b, rerr := fsys.ReadFile(old); rerr == nil {
+			_, left, _ := strike(b, id, hash) // not counted now, but by the next try
+			n = max(0, n-left)
+		}
 		return n, errors.Join(err, damage)
 	}
 	if err := fsys.SyncDir(filepath.Dir(path)); err != nil {
