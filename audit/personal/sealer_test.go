@@ -220,6 +220,32 @@ func TestIdentityFileOfAge(t *testing.T) {
 	}
 }
 
+// TestKeyThatTheAgeToolEncrypted opens a file that age v1.3.2 wrote (age -r),
+// with an identity file of its age-keygen.
+func TestKeyThatTheAgeToolEncrypted(t *testing.T) {
+	const id = "2026-11-21-abcdefghijklm"
+	f, err := os.Open("testdata/age/identity.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	identities, err := age.ParseIdentities(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrapped, err := os.ReadFile("testdata/age/" + id + ".age")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := unwrapKey(id, wrapped, identities)
+	if err != nil || len(key) != keySize || key[0] != 0 || key[31] != 31 {
+		t.Errorf("%x, %v", key, err)
+	}
+	if _, err := unwrapKey("2026-11-22-abcdefghijklm", wrapped, identities); err == nil {
+		t.Error("the file of another key was taken")
+	}
+}
+
 func TestKeysChangeWithDayAndRun(t *testing.T) {
 	b := newBench(t)
 	s := b.sealer(b.config())

@@ -21,7 +21,7 @@ func compilePath(s string) (p pathPattern, err error) {
 	case !strings.HasPrefix(s, "/"):
 		return p, errors.New(`it must begin with "/" or "*"`)
 	case !isPlain(s):
-		return p, errors.New("write it decoded and cleaned: without escapes, backslashes, semicolons, empty segments, . and ..")
+		return p, errors.New("write it decoded and cleaned: without escapes, backslashes, semicolons, dot segments and empty ones")
 	}
 	p.segments = strings.Split(s[1:], "/")
 	if n := len(p.segments) - 1; p.segments[n] == "*" {

@@ -182,8 +182,8 @@ func TestMinimalKeepsNothingPersonal(t *testing.T) {
 
 // fill sets every text of a struct.
 func fill(v reflect.Value, s string) {
-	for i := range v.NumField() {
-		switch f := v.Field(i); {
+	for _, f := range v.Fields() {
+		switch {
 		case !f.CanSet():
 		case f.Kind() == reflect.String:
 			f.SetString(s)

@@ -47,8 +47,15 @@ func TestHoldBlocksItsTimesUntilReleased(t *testing.T) {
 		from, to time.Time
 		held     bool
 	}{
-		{day(1), day(10), false}, {day(1), day(11), true}, {day(12), day(13), true}, {day(19), day(25), true},
-		{day(20), day(25), false}, {time.Time{}, day(10), false}, {time.Time{}, day(30), true}, {day(25), time.Time{}, false}, {time.Time{}, time.Time{}, true},
+		{day(1), day(10), false},
+		{day(1), day(11), true},
+		{day(12), day(13), true},
+		{day(19), day(25), true},
+		{day(20), day(25), false},
+		{time.Time{}, day(10), false},
+		{time.Time{}, day(30), true},
+		{day(25), time.Time{}, false},
+		{time.Time{}, time.Time{}, true},
 	} {
 		err := h.Check(c.from, c.to)
 		if (err != nil) != c.held || c.held && (!errors.Is(err, hold.ErrHeld) || !strings.Contains(err.Error(), "hold a")) {
