@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -520,6 +521,25 @@ func BenchmarkNewSubject(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkNewSubjects is the same with many users who come at once.
+func BenchmarkNewSubjects(b *testing.B) {
+	x := newBench(b)
+	c := x.config()
+	c.Subjects, c.MaxSubjects = true, maxSlots
+	s := x.sealer(c)
+	var n atomic.Int64
+	b.SetParallelism(64)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			ev := x.event(fmt.Sprint("user", n.Add(1)))
+			if err := s.Seal(&ev); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
 }
 
 // BenchmarkNewDay is what the first record of a day costs.
