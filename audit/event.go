@@ -55,7 +55,7 @@ type Event struct {
 	Level  string // how much detail the policy left in the record; empty if no policy ran
 	Rule   string // rule of the policy that decided so
 	Conn   string // connection that the request came on
-	Lookup string
+	Lookup string // period whose keys made the pseudonyms, to look one up
 
 	RequestHeaders  []Header // at the policy's level headers, redacted
 	ResponseHeaders []Header // likewise

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/policy"
@@ -83,6 +84,7 @@ func (p *Protector) replace(ev *audit.Event, stands []string) {
 		*members[memberIndex(member)].at(ev) = stands[i]
 		if stands[i] != "" {
 			ev.Pseudonyms = append(ev.Pseudonyms, member)
+			ev.Lookup = stands[i][len("p:"):strings.LastIndexByte(stands[i], ':')] // the period
 		}
 		if member == ClientIP {
 			ev.ClientPort = ""

@@ -419,8 +419,8 @@ func TestProtectorPutsPseudonymsInThePlaceOfWhatIsSealed(t *testing.T) {
 	if err != nil || ev.User != want || !strings.HasPrefix(ev.ClientIP, "p:2026-11:") || ev.Peer+ev.ClientPort+ev.Agent != "" {
 		t.Errorf("%+v, %v", ev, err)
 	}
-	if !slices.Equal(ev.Pseudonyms, []string{ClientIP, User}) {
-		t.Errorf("%v", ev.Pseudonyms)
+	if !slices.Equal(ev.Pseudonyms, []string{ClientIP, User}) || ev.Lookup != "2026-11" {
+		t.Errorf("%v, period %q", ev.Pseudonyms, ev.Lookup)
 	}
 	if ev.RequestHeaders[0].Value != "*" || ev.RequestHeaders[1].Value != "*/*" || ev.RequestHeaders[2].Value != "*" || ev.ResponseHeaders[0].Value != "*" {
 		t.Errorf("header fields show them: %v %v", ev.RequestHeaders, ev.ResponseHeaders)
