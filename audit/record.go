@@ -4,8 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
+
+// queryMember is the query in a record. If Event.Redacted lists it, the query
+// was redacted and is written as it is.
+const queryMember = "request.query"
 
 // Intent is what is known of a request before it is served: the record that the
 // strict mode makes durable before the upstream of an unsafe method is called.
@@ -121,7 +126,11 @@ func (ev *Event) asked(c *coder, kind Kind) {
 	c.text("request.method", &ev.Method, maxText)
 	c.text("request.host", &ev.Host, maxText)
 	c.text("request.path", &ev.Path, maxPath)
-	c.query("request.query", &ev.Query)
+	if slices.Contains(ev.Redacted, queryMember) { // by the policy, which may show some values
+		c.text(queryMember, &ev.Query, maxQuery)
+	} else {
+		c.query(queryMember, &ev.Query)
+	}
 	c.text("request.agent", &ev.Agent, maxText)
 	c.headers("request.headers", &ev.RequestHeaders)
 	c.close()
