@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
 	"github.com/caddy-soc2/caddy-soc2/audit/notary"
+	"github.com/caddy-soc2/caddy-soc2/audit/policy"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -33,7 +34,12 @@ type sharedLog struct {
 	log    atomic.Pointer[audit.Log]
 	notary atomic.Pointer[notary.Notary]
 	lost   atomic.Bool // a record could not be kept; said in the server's log
+	bare   atomic.Bool // personal data could not be protected; said in the server's log
 	rejoin sync.Mutex  // serializes reopening
+
+	counters policy.Counters // requests that policies left out
+	teller   chan struct{}   // closed when the telling of them is to end
+	told     chan struct{}   // closed when it has ended
 
 	mu       sync.Mutex // guards the fields below
 	requests int
@@ -262,10 +268,45 @@ func (s *sharedLog) join(a *App, keys audit.KeySet) error {
 func (s *sharedLog) use(log *audit.Log, instance string) {
 	s.log.Store(log)
 	s.notary.Store(newNotary(log, instance))
+	s.teller, s.told = make(chan struct{}), make(chan struct{})
+	go s.tell(instance, s.teller, s.told)
+}
+
+// tellEvery is how often the requests that policies leave out are recorded.
+const tellEvery = time.Minute
+
+// tell records, until stop is closed and once more then, how many requests
+// policies left out of the log.
+func (s *sharedLog) tell(instance string, stop <-chan struct{}, ended chan<- struct{}) {
+	defer close(ended)
+	tick := time.NewTicker(tellEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			s.tellOmitted(instance)
+		case <-stop:
+			s.tellOmitted(instance)
+			return
+		}
+	}
+}
+
+func (s *sharedLog) tellOmitted(instance string) {
+	list := s.counters.Take()
+	for i, o := range list {
+		r := audit.LogGap{Time: o.To, Cause: "policy", Rule: o.Rule, Reason: o.Reason, From: o.From, To: o.To, Served: o.Count}
+		if err := s.appendNow(&r, instance, false); err != nil {
+			s.counters.Return(list[i:])
+			return
+		}
+	}
 }
 
 // shut closes the log, and what works for it.
 func (s *sharedLog) shut() error {
+	close(s.teller)
+	<-s.told
 	s.notary.Load().Close()
 	return s.get().Close()
 }
@@ -277,7 +318,7 @@ func (s *sharedLog) configure(a *App) error {
 	log := s.get()
 	log.SetCheckpointInterval(time.Duration(a.Audit.CheckpointInterval))
 	log.SetLimits(a.Audit.QueueBytes, time.Duration(a.Audit.Deadline))
-	log.SetRetention(audit.Retention{Keep: time.Duration(a.Audit.Retain)})
+	log.SetRetention(audit.Retention{Keep: time.Duration(a.Audit.Retain), Held: a.privacy.held})
 	log.SetScrub(audit.Scrub{Every: time.Duration(a.Audit.ScrubInterval), Rate: int64(a.Audit.ScrubRate)})
 	return s.notary.Load().Set(a.anchors)
 }
@@ -321,6 +362,14 @@ func (s *sharedLog) record(ev *audit.Event, instance string, wait, counts bool) 
 		return nil
 	}
 	return err
+}
+
+// unprotected says, once, that personal data could not be protected. The record
+// is kept without it.
+func (s *sharedLog) unprotected(err error) {
+	if err != nil && !s.bare.Swap(true) {
+		caddy.Log().Named("soc2").Error("records are kept without the members that were to be protected; this is said once", zap.Error(err))
+	}
 }
 
 // count counts a request that has no record, for the log.gap record.

@@ -71,6 +71,7 @@ type App struct {
 	anchors    notary.Config
 	witness    sharedWitness
 	useWitness func() error // applies the settings of Witness
+	privacy    privacy
 }
 
 // Audit says how the audit log is kept.
@@ -127,6 +128,7 @@ type Audit struct {
 	ScrubRate int `json:"scrub_rate,omitempty"`
 
 	Anchors
+	Privacy
 }
 
 // The modes of the log.
@@ -189,6 +191,9 @@ func (a *App) Provision(_ caddy.Context) error {
 		return err
 	}
 	a.log = log
+	if err := a.openPrivacy(); err != nil {
+		return err
+	}
 	return a.openWitness()
 }
 
@@ -294,9 +299,10 @@ func (a *App) Stop() error { return nil }
 
 // Cleanup leaves the log. The last configuration to leave closes it.
 func (a *App) Cleanup() error {
-	var err error
+	err := a.privacy.release()
 	if a.witness.Server != nil {
-		_, err = witnesses.Delete(a.Witness.Dir)
+		_, werr := witnesses.Delete(a.Witness.Dir)
+		err = errors.Join(err, werr)
 	}
 	if a.log == nil { // Provision did not get so far
 		return err
@@ -327,19 +333,28 @@ func (a *App) Withholds() bool { return a.Audit.Mode != modeAsync }
 // counts reports whether requests without a record are served and counted.
 func (a *App) counts() bool { return a.Audit.OnFailure == onFailureCount }
 
+// WantsHeaders implements record.Recorder.
+func (a *App) WantsHeaders() bool { return a.privacy.policy.WantsHeaders() }
+
 // Intent implements record.Recorder.
 func (a *App) Intent(ev *audit.Event) error {
 	if a.Audit.Mode != modeStrict || safe(ev.Method) {
 		return nil
 	}
-	return a.ahead((*audit.Intent)(ev))
+	shown, err := a.privacy.ahead(*ev)
+	return a.ahead((*audit.Intent)(&shown), err)
 }
 
 // Opening implements record.Recorder.
-func (a *App) Opening(ev *audit.Event) error { return a.ahead((*audit.Opening)(ev)) }
+func (a *App) Opening(ev *audit.Event) error {
+	shown, err := a.privacy.ahead(*ev)
+	return a.ahead((*audit.Opening)(&shown), err)
+}
 
-// ahead appends a record that precedes the request's own.
-func (a *App) ahead(r audit.Body) error {
+// ahead appends a record that precedes the request's own. An error of the
+// protection is said, but leaves the record without what was to be protected.
+func (a *App) ahead(r audit.Body, protection error) error {
+	a.log.unprotected(protection)
 	err := a.log.appendNow(r, a.InstanceName, a.Withholds())
 	if a.counts() {
 		return nil // the request's own record, or its absence, is what counts
@@ -358,7 +373,13 @@ func safe(method string) bool {
 }
 
 // Record implements record.Recorder.
-func (a *App) Record(ev *audit.Event) error {
+func (a *App) Record(ev *audit.Event, request, response http.Header) error {
+	recorded, err := a.privacy.apply(ev, request, response)
+	if !recorded {
+		a.log.end()
+		return nil
+	}
+	a.log.unprotected(err)
 	return a.log.record(ev, a.InstanceName, a.Withholds(), a.counts())
 }
 

@@ -160,6 +160,22 @@ func (p *Policy) Apply(ev *audit.Event, request, response http.Header) Level {
 	return level
 }
 
+// Ahead is Apply for a record that is written before the request is served, as
+// of an intent. Whether the request will have a record is not known then, so it
+// is recorded, with little if a rule wants little.
+func (p *Policy) Ahead(ev *audit.Event) {
+	level, r := p.decide(ev)
+	if r != nil {
+		ev.Rule = r.name
+	}
+	if level < Metadata {
+		ev.Level = levelNames[Minimal]
+		minimize(ev, p.KeepClient)
+		return
+	}
+	p.redact.event(ev)
+}
+
 // decide returns the level of an event and the rule that matched it, if any.
 func (p *Policy) decide(ev *audit.Event) (Level, *rule) {
 	s := subject{ev: ev}

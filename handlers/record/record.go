@@ -25,9 +25,13 @@ type Recorder interface {
 	// Opening appends that a handler is about to take the connection over. If
 	// it fails the connection must not be given.
 	Opening(ev *audit.Event) error
+	// WantsHeaders reports whether records can have header fields.
+	WantsHeaders() bool
 	// Record appends the record of a request that Begin let in. When it
-	// returns nil the response may end.
-	Record(ev *audit.Event) error
+	// returns nil the response may end. The header fields are those of the
+	// request as it arrived, if they are wanted, and of the response. It may
+	// change the event.
+	Record(ev *audit.Event, request, response http.Header) error
 	// Withholds reports whether a response must not end before Record
 	// returned.
 	Withholds() bool
@@ -94,6 +98,7 @@ type exchange struct {
 	writer  writer
 	handler *Handler      // that opened it
 	request *http.Request // as it was then
+	header  http.Header   // the request's, as it arrived; nil unless wanted
 	active  bool          // a handler in the call stack will complete the record
 	done    bool          // the record was completed
 }
@@ -111,7 +116,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		x = h.open(w, r)
 		if err := h.recorder.Intent(&x.Event); err != nil {
 			x.done, x.Status, x.End = true, http.StatusServiceUnavailable, audit.EndComplete
-			_ = h.recorder.Record(&x.Event) // if the log is back, it says that the request was refused
+			_ = h.record(x) // if the log is back, it says that the request was refused
 			return refuse(w)
 		}
 	}
@@ -131,6 +136,9 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{}
 	x.Start = h.now()
 	x.ID = audit.NewID(x.Start)
+	if h.recorder.WantsHeaders() {
+		x.header = r.Header.Clone()
+	}
 	describe(&x.Event, r)
 	id := x.ID.String()
 	x.writer.init(w, r, id, h.recorder.Withholds())
@@ -156,7 +164,7 @@ func (h *Handler) serve(x *exchange, r *http.Request, next caddyhttp.Handler) (e
 		if !returned { // a panic passes through, which net/http turns into a broken connection
 			x.panicked(r, h.now())
 			x.done = true
-			_ = h.recorder.Record(&x.Event)
+			_ = h.record(x)
 		}
 	}()
 	err = next.ServeHTTP(&x.writer, r)
@@ -169,11 +177,16 @@ func (h *Handler) serve(x *exchange, r *http.Request, next caddyhttp.Handler) (e
 	if h.Covered && err == nil {
 		h.logError(x, r)
 	}
-	if rerr := h.recorder.Record(&x.Event); rerr != nil {
+	if rerr := h.record(x); rerr != nil {
 		return h.withdraw(x, err)
 	}
 	x.writer.release()
 	return err
+}
+
+// record appends the record of a request.
+func (h *Handler) record(x *exchange) error {
+	return h.recorder.Record(&x.Event, x.header, x.writer.Header())
 }
 
 // logError says in the server's log what went wrong inside the server. Caddy

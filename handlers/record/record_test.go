@@ -51,7 +51,9 @@ func (r *recorder) Opening(ev *audit.Event) error {
 	return r.ahead
 }
 
-func (r *recorder) Record(ev *audit.Event) error {
+func (r *recorder) WantsHeaders() bool { return false }
+
+func (r *recorder) Record(ev *audit.Event, _, _ http.Header) error {
 	if r.entered != nil {
 		r.entered <- struct{}{}
 		<-r.release
