@@ -1,6 +1,9 @@
 package soc2
 
 import (
+	"errors"
+	"strconv"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -70,6 +73,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //				roots    <file>
 //				interval <duration>
 //			}
+//			…          (see Privacy.option)
 //		}
 //		witness_server {
 //			name     <name>
@@ -139,7 +143,11 @@ func (a *Audit) unmarshal(d *caddyfile.Dispenser) error {
 		case "timestamp":
 			err = a.timestamp(d)
 		default:
-			err = d.Errf("soc2 audit has no option %q: it has mode, on_failure, queue, deadline, dir, key, checkpoint, retain, scrub, witness, witness_interval and timestamp", d.Val())
+			var known bool
+			if known, err = a.option(d); known {
+				break
+			}
+			err = d.Errf("soc2 audit has no option %q: it has mode, on_failure, queue, deadline, dir, key, checkpoint, retain, scrub, witness, witness_interval, timestamp, rule, redact, show_query, pseudonymize and encrypt", d.Val())
 		}
 		if err != nil {
 			return err
@@ -248,6 +256,26 @@ func text(d *caddyfile.Dispenser, to *string) error {
 		return d.Errf("%s takes one argument", name)
 	}
 	return nil
+}
+
+// list reads an option's arguments, of which there is at least one.
+func list(d *caddyfile.Dispenser, to *[]string) error {
+	name := d.Val()
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.Errf("%s takes at least one argument", name)
+	}
+	*to = append(*to, args...)
+	return nil
+}
+
+// parseCount reads one positive number.
+func parseCount(args []string) (int, error) {
+	n, err := strconv.Atoi(args[0])
+	if err != nil || n <= 0 || len(args) > 1 {
+		return 0, errors.New("not one positive number")
+	}
+	return n, nil
 }
 
 // duration reads an option's one argument, like 10s.

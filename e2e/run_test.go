@@ -45,7 +45,7 @@ func TestCaddyfileErrorsNameTheLine(t *testing.T) {
 		want   []string
 	}{
 		{"{\n\tsoc2 {\n\t\tretention 3d\n\t}\n}\n", []string{`"retention"`, "instance, profile, data_dir and audit", "Caddyfile:3"}},
-		{"{\n\tsoc2 {\n\t\taudit {\n\t\t\tfsync never\n\t\t}\n\t}\n}\n", []string{`"fsync"`, "mode, on_failure, queue, deadline, dir, key, checkpoint, retain, scrub, witness, witness_interval and timestamp", "Caddyfile:4"}},
+		{"{\n\tsoc2 {\n\t\taudit {\n\t\t\tfsync never\n\t\t}\n\t}\n}\n", []string{`"fsync"`, "mode, on_failure, queue, deadline, dir, key, checkpoint, retain, scrub, witness, witness_interval, timestamp, rule, redact, show_query, pseudonymize and encrypt", "Caddyfile:4"}},
 		{"{\n\tsoc2 {\n\t\taudit {\n\t\t\tcheckpoint every soon\n\t\t}\n\t}\n}\n", []string{`"soon"`, "10s", "Caddyfile:4"}},
 		{"{\n\tservers {\n\t\tlistener_wrappers {\n\t\t\tsoc2 {\n\t\t\t\tfast\n\t\t\t}\n\t\t}\n\t}\n}\n", []string{`"fast"`, "Caddyfile:5"}},
 		{":80 {\n\tsoc2_headers strict {\n\t\tcps x\n\t}\n}\n", []string{`"cps"`, "csp", "Caddyfile:3"}},
