@@ -56,8 +56,9 @@ type span struct{ from, to uint16 }
 type Record struct {
 	raw    []byte
 	fields [fields]span
-	seen   [2]names // of the record and of the object that is read in it
-	wide   bool     // a byte is not ASCII
+	outer  *table // the names that records have
+	rest   strays // names that are in no table
+	wide   bool   // a byte is not ASCII
 }
 
 // Text returns the text of a field between its quotes, as it is written, with
@@ -131,20 +132,25 @@ func (r *Record) object() error {
 	if len(b) < 2 || len(b) > maxRecord || b[0] != '{' || b[len(b)-1] != '}' {
 		return wrong(0, "an object is wanted")
 	}
-	seen := &r.seen[0]
-	seen.reset()
-	i, n, last := 1, 0, span{}
+	if r.outer == nil {
+		r.outer = newTable(whole)
+	}
+	seen := uint64(0)
+	r.rest.reset(0)
+	i, n, id := 1, 0, 0
+	var e *entry
 	for {
-		key, value, err := r.name(i, seen)
-		if err != nil {
+		var err error
+		at := i
+		if id, i, err = r.name(r.outer, id, at, 0, &seen); err != nil {
 			return err
 		}
-		name := b[key.from:key.to]
-		if n < len(first) && string(name) != first[n] {
-			return wrong(i, strconv.Quote(first[n])+" is wanted here")
+		e = r.outer.entry(id)
+		if n < len(first) && e.name != first[n] {
+			return wrong(at, strconv.Quote(first[n])+" is wanted here")
 		}
-		n, last = n+1, key
-		if i, err = r.member(name, value); err != nil {
+		n++
+		if i, err = r.member(e, i); err != nil {
 			return err
 		}
 		if b[i] == '}' {
@@ -158,7 +164,7 @@ func (r *Record) object() error {
 	switch {
 	case i != len(b)-1:
 		return wrong(i+1, "something follows the object")
-	case n <= len(first) || string(b[last.from:last.to]) != "crc":
+	case n <= len(first) || e.name != "crc":
 		return wrong(i, "it does not end with \"crc\"")
 	case r.Text(Time) == nil || r.Text(Kind) == nil:
 		return wrong(0, "time and kind must be texts")
@@ -168,45 +174,53 @@ func (r *Record) object() error {
 
 // member reads the value of a member of the record and returns where it ends,
 // which is before the end of the record.
-func (r *Record) member(name []byte, at int) (end int, err error) {
-	f, outer := top(name)
-	if r.raw[at] == '{' {
-		end, err = r.inner(outer, at)
-	} else {
+func (r *Record) member(e *entry, at int) (end int, err error) {
+	switch r.raw[at] {
+	case '"':
+		end, err = r.text(at)
+	case '{':
+		end, err = r.inner(e, at)
+	default:
 		end, err = r.value(at, 1)
 	}
 	if err == nil && end >= len(r.raw) {
 		err = wrong(end, "the object does not end")
 	}
-	if err == nil && f != none {
-		r.fields[f] = span{uint16(at), uint16(end)}
+	if err == nil && e.field != none {
+		r.fields[e.field] = span{uint16(at), uint16(end)}
 	}
 	return end, err
 }
 
 // inner reads an object that is a member of the record.
-func (r *Record) inner(outer object, at int) (end int, err error) {
+func (r *Record) inner(outer *entry, at int) (end int, err error) {
 	b, i := r.raw, at+1
 	if b[i] == '}' {
 		return i + 1, nil
 	}
-	seen := &r.seen[1]
-	seen.reset()
+	if outer.sub == nil {
+		outer.sub = newTable(outer.object)
+	}
+	t, id, seen := outer.sub, 0, uint64(0)
+	r.rest.reset(1)
 	for {
-		key, value, err := r.name(i, seen)
-		if err != nil {
+		var value int
+		if id, value, err = r.name(t, id, i, 1, &seen); err != nil {
 			return i, err
 		}
-		if i, err = r.value(value, 2); err != nil {
+		if b[value] == '"' {
+			i, err = r.text(value)
+		} else {
+			i, err = r.value(value, 2)
+		}
+		if err != nil {
 			return i, err
 		}
 		if i >= len(b) {
 			return i, wrong(i, "the object does not end")
 		}
-		if outer != other {
-			if f := within(outer, b[key.from:key.to]); f != none {
-				r.fields[f] = span{uint16(value), uint16(i)}
-			}
+		if f := t.entry(id).field; f != none {
+			r.fields[f] = span{uint16(value), uint16(i)}
 		}
 		switch b[i] {
 		case '}':
@@ -219,27 +233,52 @@ func (r *Record) inner(outer object, at int) (end int, err error) {
 	}
 }
 
-// name reads the name of a member and the colon. There is a byte after it.
-func (r *Record) name(at int, seen *names) (key span, value int, err error) {
+// name reads the name of a member and the colon, of which there is a byte
+// behind. It returns the number that the name has in the table, or 0 if it has
+// none. Most names are those that followed the one before last time.
+func (r *Record) name(t *table, before, at, depth int, seen *uint64) (id, value int, err error) {
+	b := r.raw
+	id = int(t.next[before])
+	e := t.entry(id)
+	if end := at + len(e.quoted); id > 0 && end < len(b) && string(b[at:end]) == e.quoted {
+		value = end
+	} else if id, value, err = r.newName(t, at, depth); err != nil {
+		return 0, at, err
+	} else {
+		t.next[before] = uint8(id)
+	}
+	if id > 0 {
+		bit := uint64(1) << (id & 63)
+		if *seen&bit != 0 {
+			return 0, at, wrong(at, "a name is there twice")
+		}
+		*seen |= bit
+	}
+	return id, value, nil
+}
+
+// newName is name for one that was not expected.
+func (r *Record) newName(t *table, at, depth int) (id, value int, err error) {
 	b := r.raw
 	if at >= len(b) || b[at] != '"' {
-		return key, at, wrong(at, "a name is wanted")
+		return 0, at, wrong(at, "a name is wanted")
 	}
 	end, err := r.text(at)
 	if err != nil {
-		return key, at, err
+		return 0, at, err
 	}
 	if end+1 >= len(b) || b[end] != ':' {
-		return key, end, wrong(end, "a colon and a value are wanted")
+		return 0, end, wrong(end, "a colon and a value are wanted")
 	}
-	key = span{uint16(at + 1), uint16(end - 1)}
-	if name := b[key.from:key.to]; bytes.IndexByte(name, '\\') >= 0 && !spelled(name) {
-		return key, at, wrong(at, "a name is spelled with an escape that it does not need")
+	name := b[at+1 : end-1]
+	if !spelled(name) {
+		return 0, at, wrong(at, "a name is spelled with an escape that it does not need")
 	}
-	if !seen.add(b, key) {
-		return key, at, wrong(at, "a name is there twice")
+	id = t.find(b[at : end+1])
+	if id == 0 && !r.rest.add(depth, name) {
+		return 0, at, wrong(at, "a name is there twice")
 	}
-	return key, end + 1, nil
+	return id, end + 1, nil
 }
 
 // spelled reports whether no character of a name that could stand for itself is

@@ -51,6 +51,7 @@ func TestCraftedRecordsAreRefused(t *testing.T) {
 		"second kind, escaped": frame(`,"k\u0069nd":"request"`),
 		"second status":        frame(`,"response":{"status":200,"status":500}`),
 		"escaped status":       frame(`,"response":{"status":200,"\u0073tatus":500}`),
+		"long name twice":      frame(`,"` + strings.Repeat("n", 99) + `":1,"` + strings.Repeat("n", 99) + `":1`),
 		"many, one twice":      frame(`,"x":{` + manyNames(200) + `,"n3":1}`),
 		"kind before time":     `{"v":1,"seq":0,"pos":0,"kind":"k","time":"t","crc":"00000000"}`,
 		"kind is no text":      `{"v":1,"seq":0,"pos":0,"time":"t","kind":{"a":1},"crc":"00000000"}`,
@@ -105,6 +106,21 @@ func TestHonestRecordsAreRead(t *testing.T) {
 		if err := r.Read([]byte(record)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestNamesThatAreInNoTableHaveNoFields fills the table of names, so that those
+// which follow are not in it.
+func TestNamesThatAreInNoTableHaveNoFields(t *testing.T) {
+	var r member.Record
+	if err := r.Read([]byte(frame("," + manyNames(200)))); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Read([]byte(frame(`,"` + strings.Repeat("n", 99) + `":{"time":"u","kind":"l","cache":"hit","status":1}`))); err != nil {
+		t.Fatal(err)
+	}
+	if k := string(r.Text(member.Kind)); k != "k" || r.Text(member.Cache) != nil {
+		t.Errorf("kind %s, cache %s", k, r.Text(member.Cache))
 	}
 }
 
