@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"time"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/segment"
@@ -29,23 +28,24 @@ func AppendFrame(dst, record []byte) []byte {
 // record is good until fn returns. A last frame that is not whole is left out,
 // since a crash leaves such a one.
 func Frames(r io.Reader, fn func(record []byte) error) error {
-	in := bufio.NewReaderSize(r, 1<<20)
-	var length [2]byte
-	buf := make([]byte, math.MaxUint16)
+	in := bufio.NewReaderSize(r, 1<<20) // holds any frame
 	for {
-		if _, err := io.ReadFull(in, length[:]); err != nil {
+		head, err := in.Peek(2)
+		if err != nil {
 			return ended(err)
 		}
-		record := buf[:binary.BigEndian.Uint16(length[:])]
-		if _, err := io.ReadFull(in, record); err != nil {
-			return ended(err)
-		}
-		if len(record) == 0 { // zeros, which a crash may leave
+		n := 2 + int(binary.BigEndian.Uint16(head))
+		if n == 2 { // zeros, which a crash may leave
 			return nil
 		}
-		if err := fn(record); err != nil {
+		frame, err := in.Peek(n)
+		if err != nil {
+			return ended(err)
+		}
+		if err := fn(frame[2:]); err != nil {
 			return err
 		}
+		_, _ = in.Discard(n) // it is in the buffer
 	}
 }
 
