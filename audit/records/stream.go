@@ -31,7 +31,7 @@ type Stream struct {
 	size  int64
 	first int64
 
-	sum   hash.Hash // of the file, as far as it was read
+	sum   hash.Hash // of the file, as far as it was read, if it is sealed
 	read  int64     // bytes of it
 	table *segment.Table
 	next  int // bundle of a sealed segment
@@ -94,7 +94,9 @@ func (s *Stream) take(p []byte) error {
 	if err := s.readAt(p, s.read); err != nil {
 		return err
 	}
-	s.sum.Write(p)
+	if s.table != nil {
+		s.sum.Write(p)
+	}
 	s.read += int64(len(p))
 	return nil
 }
@@ -143,8 +145,8 @@ func (s *Stream) rest() error {
 	return io.EOF
 }
 
-// Sum returns the size and the SHA-256 of the file, of which Next has returned
-// io.EOF.
+// Sum returns the size and the SHA-256 of the file of a sealed segment, of which
+// Next has returned io.EOF.
 func (s *Stream) Sum() (size int64, sum [sha256.Size]byte) {
 	s.sum.Sum(sum[:0])
 	return s.size, sum
@@ -152,3 +154,6 @@ func (s *Stream) Sum() (size int64, sum [sha256.Size]byte) {
 
 // Close closes the file.
 func (s *Stream) Close() { _ = s.file.Close() } // it was only read
+
+// Read is how many bytes of the file were read.
+func (s *Stream) Read() int64 { return s.read }

@@ -56,6 +56,7 @@ const Kind = "rollup"
 // Counter counts the records of a segment. It belongs to one goroutine.
 type Counter struct {
 	Segment
+	to       []byte // becomes Segment.To
 	kinds    table
 	requests requests
 }
@@ -87,15 +88,19 @@ func (c *Counter) Add(r *member.Record) {
 	if c.Records == 0 {
 		c.From = string(r.Text(member.Time))
 	}
-	if t := r.Text(member.Time); string(t) != c.To {
-		c.To = string(t)
-	}
-	c.Records++
-	c.Bytes += int64(len(r.Bytes())) + 2 // the length before it
+	c.to = append(c.to[:0], r.Text(member.Time)...)
+	c.Skip(len(r.Bytes()))
 	c.kinds.add(kind, 1)
 	if string(kind) == "request" {
 		c.requests.add(r)
 	}
+}
+
+// Skip counts a record of so many bytes that package member does not read. It has
+// neither a kind nor a time.
+func (c *Counter) Skip(size int) {
+	c.Records++
+	c.Bytes += int64(size) + 2
 }
 
 // Members are the values of a rollup record's members, as JSON. Those that it
@@ -106,7 +111,8 @@ type Members struct {
 
 // Members returns what a rollup record says of the records counted so far.
 func (c *Counter) Members(sealed Sealed, prev int64) Members {
-	return Members{c.segment(sealed), c.kinds.append(nil), c.requests.append(nil), strconv.AppendInt(nil, prev, 10)}
+	c.To = string(c.to)
+	return Members{c.Member(sealed), c.kinds.append(nil), c.requests.append(nil), strconv.AppendInt(nil, prev, 10)}
 }
 
 // AppendBody appends the members to the body of a record.
@@ -123,15 +129,16 @@ func (m Members) AppendBody(dst []byte) []byte {
 	return append(dst, m.Prev...)
 }
 
-func (c *Counter) segment(sealed Sealed) []byte {
+// Member returns the value of the member segment.
+func (s Segment) Member(sealed Sealed) []byte {
 	b := append([]byte(nil), `{"first":`...)
-	b = strconv.AppendInt(b, c.First, 10)
+	b = strconv.AppendInt(b, s.First, 10)
 	b = append(b, `,"records":`...)
-	b = strconv.AppendInt(b, c.Records, 10)
-	b = text(b, "from", c.From)
-	b = text(b, "to", c.To)
+	b = strconv.AppendInt(b, s.Records, 10)
+	b = text(b, "from", s.From)
+	b = text(b, "to", s.To)
 	b = append(b, `,"bytes":`...)
-	b = strconv.AppendInt(b, c.Bytes, 10)
+	b = strconv.AppendInt(b, s.Bytes, 10)
 	b = append(b, `,"sealed_bytes":`...)
 	b = strconv.AppendInt(b, sealed.Bytes, 10)
 	b = text(b, "sha256", hex.EncodeToString(sealed.SHA256[:]))
