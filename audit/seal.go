@@ -3,17 +3,17 @@ package audit
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/caddy-soc2/caddy-soc2/audit/member"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
+	"github.com/caddy-soc2/caddy-soc2/audit/rollup"
 	"github.com/caddy-soc2/caddy-soc2/audit/segment"
 	"github.com/caddy-soc2/caddy-soc2/audit/tree"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
@@ -22,10 +22,11 @@ import (
 // sealer compresses segments that are no longer written, one after the other,
 // in a goroutine of its own.
 type sealer struct {
-	log   *Log
-	queue chan int64 // first records of segments
-	stop  chan struct{}
-	ended chan struct{}
+	log     *Log
+	queue   chan int64 // first records of segments
+	stop    chan struct{}
+	ended   chan struct{}
+	rollups rollups // owned by run
 }
 
 // queueLength is more segments than can wait: each is an hour or 64 MiB.
@@ -33,7 +34,7 @@ const queueLength = 1024
 
 // newSealer makes a sealer. It is started after the committer, which it needs.
 func newSealer(l *Log) *sealer {
-	return &sealer{l, make(chan int64, queueLength), make(chan struct{}), make(chan struct{})}
+	return &sealer{log: l, queue: make(chan int64, queueLength), stop: make(chan struct{}), ended: make(chan struct{})}
 }
 
 // add hands a segment over. If the queue is full the segment stays as it is
@@ -54,6 +55,7 @@ func (s *sealer) close() {
 
 func (s *sealer) run() {
 	defer close(s.ended)
+	s.rollups.open(s.log, s.stop)
 	for {
 		select {
 		case <-s.stop:
@@ -87,74 +89,44 @@ func (l *Log) seal(first int64) error {
 	if err := durable.WriteFile(l.cfg.FS, filepath.Join(folder, segment.Name(first, true)), sealed); err != nil {
 		return err
 	}
-	sum, err := l.summarize(frames, first)
+	sum, err := summarize(frames, first)
 	if err != nil {
 		return err
 	}
-	if err := l.syncTiles(first, first+sum.records); err != nil {
+	if err := l.syncTiles(first, first+sum.Records); err != nil {
 		return err
 	}
-	sum.sealedBytes, sum.hash = len(sealed), sha256.Sum256(sealed)
+	prev, err := l.sealer.rollups.before(l)
+	if err != nil {
+		return err
+	}
 	e := encoder{}
 	e.header(l.cfg.Now(), KindRollup, l.cfg.Instance)
-	sum.append(&e)
-	if _, err := l.Append(context.Background(), e.b); err != nil {
+	members := sum.Members(rollup.Sealed{Bytes: int64(len(sealed)), SHA256: sha256.Sum256(sealed)}, prev)
+	seq, err := l.Append(context.Background(), members.AppendBody(e.b))
+	if err != nil {
 		return err
 	}
+	l.sealer.rollups.add(l, seq)
 	if err := l.cfg.FS.Remove(filepath.Join(folder, segment.Name(first, false))); err != nil {
 		return fmt.Errorf("removing the open form of segment %d: %w", first, err)
 	}
 	return l.cfg.FS.SyncDir(folder)
 }
 
-// summary is what a rollup record says of a segment.
-type summary struct {
-	first, records int64
-	from, to       string // times of the first and last record
-	bytes          int
-	sealedBytes    int
-	hash           [sha256.Size]byte
-	kinds          map[Kind]int64
-}
-
-func (l *Log) summarize(frames []byte, first int64) (s summary, err error) {
-	s = summary{first: first, bytes: len(frames), kinds: map[Kind]int64{}}
-	_, next, err := segment.Scan(frames, first, func(seq int64, record []byte) error {
-		s.kinds[kindOf(record)]++
-		s.to = timeOf(record)
-		if seq == first {
-			s.from = s.to
+// summarize counts what a segment holds.
+func summarize(frames []byte, first int64) (*rollup.Counter, error) {
+	sum := rollup.NewCounter(first)
+	var r member.Record
+	_, _, err := segment.Scan(frames, first, func(_ int64, record []byte) error {
+		if r.Read(record) == nil {
+			sum.Add(&r)
+		} else { // a body that is not what Append asks for
+			sum.Skip(len(record))
 		}
 		return nil
 	})
-	s.records = next - first
-	return s, err
-}
-
-func (s *summary) append(e *encoder) {
-	mark := e.open("segment")
-	e.number("first", s.first)
-	e.number("records", s.records)
-	e.text("from", s.from)
-	e.text("to", s.to)
-	e.number("bytes", int64(s.bytes))
-	e.number("sealed_bytes", int64(s.sealedBytes))
-	e.text("sha256", hex.EncodeToString(s.hash[:]))
-	e.close(mark)
-	mark = e.open("kinds")
-	for _, k := range sortedKinds(s.kinds) {
-		e.number(string(k), s.kinds[k])
-	}
-	e.close(mark)
-}
-
-func sortedKinds(m map[Kind]int64) []Kind {
-	kinds := make([]Kind, 0, len(m))
-	for k := range m {
-		kinds = append(kinds, k)
-	}
-	slices.Sort(kinds)
-	return kinds
+	return sum, err
 }
 
 // syncTiles makes the tiles durable that records from first to next completed.

@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"slices"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/segment"
 )
@@ -94,9 +95,7 @@ func (s *Stream) take(p []byte) error {
 	if err := s.readAt(p, s.read); err != nil {
 		return err
 	}
-	if s.table != nil {
-		s.sum.Write(p)
-	}
+	s.sum.Write(p)
 	s.read += int64(len(p))
 	return nil
 }
@@ -109,9 +108,7 @@ func (s *Stream) Next(dst []byte) ([]byte, error) {
 		if n == 0 {
 			return dst, io.EOF
 		}
-		from := len(dst)
-		dst = append(dst, make([]byte, n)...)
-		return dst, s.take(dst[from:])
+		return s.open(dst, int(n))
 	}
 	if s.next == s.table.Bundles() {
 		return dst, s.rest()
@@ -130,6 +127,22 @@ func (s *Stream) Next(dst []byte) ([]byte, error) {
 	dst, err := s.table.AppendBundle(dst, s.next, s.compressed)
 	s.next++
 	return dst, err
+}
+
+// open reads the next bytes of an open segment. Its reserve may be cut off while
+// it is read.
+func (s *Stream) open(dst []byte, n int) ([]byte, error) {
+	from := len(dst)
+	dst = slices.Grow(dst, n)[:from+n]
+	got, err := s.at.ReadAt(dst[from:], s.read)
+	s.read += int64(got)
+	if got < n {
+		if !errors.Is(err, io.EOF) {
+			return dst[:from], fmt.Errorf("%w: %w", ErrRead, err)
+		}
+		s.size = s.read
+	}
+	return dst[:from+got], nil
 }
 
 // rest reads what is behind the last bundle: the seek table.
