@@ -112,6 +112,9 @@ Exit status: 0 verified, 1 evidence of tampering or gaps, 2 wrong usage,
 3 the verification could not be made.`,
 		cobra.MaximumNArgs(1), runVerify)
 	cmd.Flags().StringArray("key", nil, "verifier key, NAME+HASH+KEY, or a file with it; may be repeated")
+	cmd.Flags().StringArray("checkpoint", nil, "file with a checkpoint that was kept, with which the log must be consistent; may be repeated")
+	cmd.Flags().String("state", "", "file that keeps how far the log was verified, to go on from there and to find a log that was put back")
+	cmd.Flags().Bool("full", false, "read all of the log again, in spite of the state")
 	cmd.Flags().Bool("json", false, "print the report as JSON")
 	return cmd
 }
@@ -132,7 +135,13 @@ func runVerify(cmd *cobra.Command, args []string) (int, error) {
 		return verify.ExitUsage, err
 	}
 	asJSON, _ := cmd.Flags().GetBool("json")
-	return verify.Command{Dir: dir, Keys: keys, JSON: asJSON, Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr()}.Run(), nil
+	checkpoints, _ := cmd.Flags().GetStringArray("checkpoint")
+	state, _ := cmd.Flags().GetString("state")
+	full, _ := cmd.Flags().GetBool("full")
+	return verify.Command{
+		Dir: dir, Keys: keys, JSON: asJSON, Checkpoints: checkpoints, State: state, Full: full,
+		Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr(),
+	}.Run(), nil
 }
 
 func showCommand() *cobra.Command {

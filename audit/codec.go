@@ -12,15 +12,14 @@ import (
 // the most items of a list. What is longer is cut, and the record says so
 // (Shortened).
 const (
-	maxPath   = 4096
-	maxQuery  = 1024
-	maxValue  = 1024 // of a header
-	maxText   = 256
-	maxItems  = 64
-	maxLong   = 512 // items of a list that is long by nature, such as the modules of a program
-	maxGroups = 16  // groups of counters
-	maxJSON   = 32 << 10
-	maxNotes  = 64 // more than any kind has texts and lists that can be cut
+	maxPath  = 4096
+	maxQuery = 1024
+	maxValue = 1024 // of a header
+	maxText  = 256
+	maxItems = 64
+	maxLong  = 512 // items of a list that is long by nature, such as the modules of a program
+	maxJSON  = 32 << 10
+	maxNotes = 64 // more than any kind has texts and lists that can be cut
 
 	// MaxPersonal is the largest sealed box of personal fields that a record
 	// keeps, in bytes before base64. A larger one is left out.

@@ -119,29 +119,6 @@ func (c *coder) name(s string) {
 	c.b = append(c.b, ':')
 }
 
-// groups is an object of groups of counters.
-func (c *coder) groups(path string, p *[]Group) {
-	if c.in != nil {
-		c.readGroups(path, p)
-		return
-	}
-	if len(*p) == 0 {
-		return
-	}
-	mark := c.encoder.open(path)
-	for _, g := range (*p)[:c.keep(path, len(*p), maxGroups)] {
-		if len(g.Name) > min(maxText, c.limit.text) {
-			c.note(path, 1)
-			continue
-		}
-		c.name(g.Name)
-		c.b = append(c.b, '{')
-		c.counters(path, g.Counts, maxLong)
-		c.b = append(c.b, '}')
-	}
-	c.encoder.close(mark)
-}
-
 // blob is bytes, in base64 (RFC 4648, section 4). They are whole or left out.
 func (c *coder) blob(path string, p *[]byte, limit int) {
 	switch {

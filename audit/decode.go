@@ -110,11 +110,11 @@ func Unescape(text string) ([]byte, bool) {
 // reader holds a record while it is read: its members and those of the object
 // that is open.
 type reader struct {
-	top, sub []member
+	top, sub []field
 	at       int // where in the members the next one is, in the order of the encoder
 	back     int // at, while an object is open
-	space    [64]member
-	subspace [16]member
+	space    [64]field
+	subspace [16]field
 }
 
 var (
@@ -306,25 +306,6 @@ func readCounts(v string) (counts []Count, err error) {
 		return err
 	})
 	return counts, err
-}
-
-func (c *coder) readGroups(path string, p *[]Group) {
-	v := c.get(path)
-	if v == "" {
-		return
-	}
-	err := each(v, '{', '}', func(key, value string) error {
-		name, err := text(key)
-		if err != nil {
-			return err
-		}
-		counts, err := readCounts(value)
-		*p = append(*p, Group{name, counts})
-		return err
-	})
-	if err != nil {
-		c.fail(path, err)
-	}
 }
 
 func (c *coder) readBlob(path string, p *[]byte) {

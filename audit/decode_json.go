@@ -19,11 +19,11 @@ const maxDepth = 64
 // maxMembers is the most members of an object that is read by name.
 const maxMembers = 512
 
-// member is a member of an object, as the record spells it.
-type member struct{ key, value string }
+// field is a member of an object, as the record spells it.
+type field struct{ key, value string }
 
 // members appends the members of the object that b is.
-func members(list []member, b string) ([]member, error) {
+func members(list []field, b string) ([]field, error) {
 	err := each(b, '{', '}', func(key, value string) error {
 		key = key[1 : len(key)-1]
 		if len(list) == maxMembers {
@@ -34,7 +34,7 @@ func members(list []member, b string) ([]member, error) {
 				return errors.New("member " + key + " is there twice")
 			}
 		}
-		list = append(list, member{key, value})
+		list = append(list, field{key, value})
 		return nil
 	})
 	return list, err

@@ -110,7 +110,7 @@ func logExamples() []Body {
 		&LogAnchor{Time: when, What: "witness", Name: "w.example.org", Outcome: "ok", Size: 1_048_822, Root: rootA},
 		&Rollup{
 			Time: when, First: 4096, Records: 2048, From: "2026-11-21T02:04:05.000000006Z", To: "2026-11-21T03:04:05.000000006Z", Bytes: 1_302_118, SealedBytes: 214_006, SHA256: hashA,
-			Kinds: []Count{{"cert.renewed", 1}, {"request", 2047}}, Counts: []Group{{"status", []Count{{"200", 2001}, {"403", 46}}}},
+			Kinds: []Count{{"cert.renewed", 1}, {"request", 2047}}, Requests: JSON{Value: []byte(`{"total":2047,"bytes":8731002,"status":{"200":2001,"403":46}}`)}, Prev: 4001,
 		},
 	}
 }

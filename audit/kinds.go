@@ -92,12 +92,6 @@ type Count struct {
 	N    int64
 }
 
-// Group is a group of counters.
-type Group struct {
-	Name   string
-	Counts []Count // their names are distinct
-}
-
 // JSON is a member that is JSON itself.
 type JSON struct {
 	Value []byte // compact JSON in UTF-8, at most 32 KiB as written

@@ -302,7 +302,8 @@ type Rollup struct {
 	SealedBytes int64   // of its file
 	SHA256      string  // of its file, hex
 	Kinds       []Count // records by kind, sorted
-	Counts      []Group // what else was counted, for example requests by status
+	Requests    JSON    // what was counted of requests: package rollup
+	Prev        int64   // index of the rollup record before, or -1
 	Shortened
 }
 
@@ -328,6 +329,7 @@ func (r *Rollup) members(c *coder) {
 	c.text("segment.sha256", &r.SHA256, maxText)
 	c.close()
 	c.counts("kinds", &r.Kinds, maxItems)
-	c.groups("counts", &r.Counts)
+	c.json("requests", &r.Requests)
+	number(c, "prev", &r.Prev)
 	c.end(&r.Shortened)
 }

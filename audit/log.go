@@ -7,9 +7,10 @@
 //	segments/<first>.log           records, being written (package segment)
 //	segments/<first>.zst           records, sealed
 //	tile/<level>/<index>           full hash tiles (package tree)
+//	rollups                        copy of the rollup records (package rollup)
 //
-// The segments are the log. Tiles can be made again from them and are written
-// without a sync; the checkpoint is what an outsider holds against both.
+// The segments are the log. Tiles and rollups can be made again from them and
+// are written without a sync; the checkpoint is what an outsider holds against both.
 //
 // # Life of a record
 //

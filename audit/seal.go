@@ -3,17 +3,17 @@ package audit
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/caddy-soc2/caddy-soc2/audit/member"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
+	"github.com/caddy-soc2/caddy-soc2/audit/rollup"
 	"github.com/caddy-soc2/caddy-soc2/audit/segment"
 	"github.com/caddy-soc2/caddy-soc2/audit/tree"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
@@ -22,12 +22,13 @@ import (
 // sealer compresses segments that are no longer written, one after the other,
 // in a goroutine of its own.
 type sealer struct {
-	log   *Log
-	queue chan int64      // first records of segments
-	ctx   context.Context // ends when the sealer is closed
-	stop  context.CancelFunc
-	ended chan struct{}
-	again []int64 // what could not be sealed, to be tried again
+	log     *Log
+	queue   chan int64      // first records of segments
+	ctx     context.Context // ends when the sealer is closed
+	stop    context.CancelFunc
+	ended   chan struct{}
+	again   []int64 // what could not be sealed, to be tried again
+	rollups rollups // owned by run
 }
 
 // queueLength is more segments than can wait: each is an hour or 64 MiB.
@@ -63,6 +64,7 @@ func (s *sealer) run() {
 	defer close(s.ended)
 	tick := time.NewTicker(sealAgain)
 	defer tick.Stop()
+	s.rollups.open(s.log, s.ctx.Done())
 	for {
 		select { // stop first
 		case <-s.ctx.Done():
@@ -124,76 +126,46 @@ func (l *Log) seal(first int64) error {
 	if err := durable.WriteFile(l.cfg.FS, filepath.Join(folder, segment.Name(first, true)), sealed); err != nil {
 		return err
 	}
-	sum, err := l.summarize(frames, first)
+	sum, leaves, err := summarize(frames, first)
 	if err != nil {
 		return err
 	}
-	if err := l.syncTiles(first, sum.leaves); err != nil {
+	if err := l.syncTiles(first, leaves); err != nil {
 		return err
 	}
-	sum.sealedBytes, sum.hash = len(sealed), sha256.Sum256(sealed)
+	prev, err := l.sealer.rollups.before(l)
+	if err != nil {
+		return err
+	}
 	e := encoder{}
 	e.header(l.cfg.Now(), KindRollup, l.cfg.Instance)
-	sum.append(&e)
-	if _, err := l.Append(context.Background(), e.b); err != nil {
+	members := sum.Members(rollup.Sealed{Bytes: int64(len(sealed)), SHA256: sha256.Sum256(sealed)}, prev)
+	seq, err := l.Append(context.Background(), members.AppendBody(e.b))
+	if err != nil {
 		return err
 	}
+	l.sealer.rollups.add(l, seq)
 	if err := l.cfg.FS.Remove(filepath.Join(folder, segment.Name(first, false))); err != nil {
 		return fmt.Errorf("removing the open form of segment %d: %w", first, err)
 	}
 	return l.cfg.FS.SyncDir(folder)
 }
 
-// summary is what a rollup record says of a segment.
-type summary struct {
-	first, records int64
-	from, to       string // times of the first and last record
-	bytes          int
-	sealedBytes    int
-	hash           [sha256.Size]byte
-	kinds          map[Kind]int64
-	leaves         []tree.Hash // of the records, for the tiles
-}
-
-func (l *Log) summarize(frames []byte, first int64) (s summary, err error) {
-	s = summary{first: first, bytes: len(frames), kinds: map[Kind]int64{}}
-	_, next, err := segment.Scan(frames, first, func(seq int64, record []byte) error {
-		s.kinds[kindOf(record)]++
-		s.leaves = append(s.leaves, tlog.RecordHash(record))
-		s.to = timeOf(record)
-		if seq == first {
-			s.from = s.to
+// summarize counts what a segment holds, and hashes its records.
+func summarize(frames []byte, first int64) (*rollup.Counter, []tree.Hash, error) {
+	sum := rollup.NewCounter(first)
+	var leaves []tree.Hash
+	var r member.Record
+	_, _, err := segment.Scan(frames, first, func(_ int64, record []byte) error {
+		leaves = append(leaves, tlog.RecordHash(record))
+		if r.Read(record) == nil {
+			sum.Add(&r)
+		} else { // a body that is not what Append asks for
+			sum.Skip(len(record))
 		}
 		return nil
 	})
-	s.records = next - first
-	return s, err
-}
-
-func (s *summary) append(e *encoder) {
-	mark := e.open("segment")
-	e.number("first", s.first)
-	e.number("records", s.records)
-	e.text("from", s.from)
-	e.text("to", s.to)
-	e.number("bytes", int64(s.bytes))
-	e.number("sealed_bytes", int64(s.sealedBytes))
-	e.text("sha256", hex.EncodeToString(s.hash[:]))
-	e.close(mark)
-	mark = e.open("kinds")
-	for _, k := range sortedKinds(s.kinds) {
-		e.number(string(k), s.kinds[k])
-	}
-	e.close(mark)
-}
-
-func sortedKinds(m map[Kind]int64) []Kind {
-	kinds := make([]Kind, 0, len(m))
-	for k := range m {
-		kinds = append(kinds, k)
-	}
-	slices.Sort(kinds)
-	return kinds
+	return sum, leaves, err
 }
 
 // syncTiles makes the tiles durable that the records of a segment completed,

@@ -24,14 +24,14 @@ type keyring struct {
 
 // period is a run of records over which the same keys signed.
 type period struct {
-	first int64 // the log.open record that begins it
-	keys  []string
+	First int64    `json:"first"` // the log.open record that begins it
+	Keys  []string `json:"keys"`  // by their ids
 }
 
 // head notes which of the given keys signed the checkpoint, which was opened
 // with all of them.
-func (r *keyring) head(b []byte, keys []note.Verifier, others []string) {
-	r.others = others
+func (r *keyring) head(b []byte, keys []note.Verifier) {
+	_, r.others, _ = checkpoint.Open(b, keys...) // it was opened before
 	for _, v := range keys {
 		id := fmt.Sprintf("%s+%08x", v.Name(), v.KeyHash())
 		r.given = append(r.given, id)
@@ -42,10 +42,7 @@ func (r *keyring) head(b []byte, keys []note.Verifier, others []string) {
 }
 
 // record takes the keys out of a log.open record.
-func (r *keyring) record(kind string, seq int64, record []byte) error {
-	if kind != "log.open" {
-		return nil
-	}
+func (r *keyring) record(seq int64, record []byte) error {
 	var opened struct {
 		Key  string   `json:"key"`
 		Also []string `json:"also"`
@@ -64,7 +61,7 @@ func (r *keyring) record(kind string, seq int64, record []byte) error {
 		}
 		ids = append(ids, parts[0]+"+"+parts[1])
 	}
-	if n := len(r.periods); n == 0 || !slices.Equal(r.periods[n-1].keys, ids) {
+	if n := len(r.periods); n == 0 || !slices.Equal(r.periods[n-1].Keys, ids) {
 		r.periods = append(r.periods, period{seq, ids})
 	}
 	return nil
@@ -73,7 +70,7 @@ func (r *keyring) record(kind string, seq int64, record []byte) error {
 // keysInUse compares who signed the checkpoint with the keys that the log says
 // were in use, and notes the rotations.
 func (c *check) keysInUse() {
-	r := &c.keys
+	r := &c.ring
 	if c.signed == nil || len(r.periods) == 0 {
 		return
 	}
@@ -84,20 +81,20 @@ func (c *check) keysInUse() {
 		}
 		return id + " (not given)"
 	}
-	only := r.periods[0].keys
+	only := r.periods[0].Keys
 	if len(r.periods) == 1 && !slices.ContainsFunc(only, func(id string) bool { return !slices.Contains(r.given, id) }) {
 		return // nothing that is not known
 	}
 	for i, p := range r.periods {
 		to := c.tree.Size() - 1
 		if i+1 < len(r.periods) {
-			to = r.periods[i+1].first - 1
+			to = r.periods[i+1].First - 1
 		}
 		var names []string
-		for _, id := range p.keys {
+		for _, id := range p.Keys {
 			names = append(names, given(id))
 		}
-		c.note("records %d to %d: signed by %s, as log.open record %d says", p.first, to, strings.Join(names, " and "), p.first)
+		c.note("records %d to %d: signed by %s, as log.open record %d says", p.First, to, strings.Join(names, " and "), p.First)
 	}
 }
 
@@ -106,7 +103,7 @@ func (c *check) keysInUse() {
 // stolen cannot sign on, nor one that was never the log's.
 func (r *keyring) vouched(c *check) {
 	i := len(r.periods) - 1
-	for i >= 0 && r.periods[i].first >= c.signed.Size {
+	for i >= 0 && r.periods[i].First >= c.signed.Size {
 		i--
 	}
 	if i < 0 {
@@ -116,19 +113,19 @@ func (r *keyring) vouched(c *check) {
 	in := func(list []string) func(string) bool {
 		return func(id string) bool { return slices.Contains(list, id) }
 	}
-	signers, named := strings.Join(r.signed, " and "), strings.Join(p.keys, " and ")
+	signers, named := strings.Join(r.signed, " and "), strings.Join(p.Keys, " and ")
 	switch {
-	case slices.ContainsFunc(r.signed, in(p.keys)):
-	case slices.ContainsFunc(r.others, in(p.keys)):
+	case slices.ContainsFunc(r.signed, in(p.Keys)):
+	case slices.ContainsFunc(r.others, in(p.Keys)):
 		// A crash while the log was opened leaves a checkpoint by the new set of
 		// keys over records of the old one. What the old key wrote cannot be told.
 		c.note("the checkpoint is signed by %s, which no log.open record under it names, and perhaps by %s, which was not given: give it to be sure", signers, named)
 	default:
-		c.problem(checkpoint.File, "it is signed by %s alone, but the key in use was %s, as log.open record %d says", signers, named, p.first)
+		c.problem(checkpoint.File, "it is signed by %s alone, but the key in use was %s, as log.open record %d says", signers, named, p.First)
 	}
-	for _, id := range p.keys {
+	for _, id := range p.Keys {
 		if slices.Contains(r.given, id) && !slices.Contains(r.signed, id) {
-			c.note("the checkpoint does not have the signature of %s, which log.open record %d names", id, p.first)
+			c.note("the checkpoint does not have the signature of %s, which log.open record %d names", id, p.First)
 		}
 	}
 }
