@@ -87,6 +87,7 @@ func (l *Log) grow(b *batch) {
 		l.tree.Append(tlog.RecordHash(segment.Record(frames[:n])), l.putTile)
 		frames = frames[n:]
 	}
+	l.grown.to(l.tree.Size())
 }
 
 // take swaps the pending batch for the spare one.

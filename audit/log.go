@@ -127,6 +127,7 @@ type Log struct {
 
 	head  atomic.Pointer[head] // newest published checkpoint
 	every atomic.Int64         // checkpoint interval, as a time.Duration
+	grown growth               // what is durable, for those who follow
 }
 
 // head is a published checkpoint with the tree that it signs.
@@ -323,4 +324,6 @@ func loadTile(dir fs.FS) tree.Loader {
 	}
 }
 
-func dirFS(dir string) records.Dir { return records.Dir{FS: os.DirFS(dir)} }
+func dirFS(dir string) records.Dir {
+	return records.Dir{FS: os.DirFS(dir), Index: new(records.Index)}
+}
