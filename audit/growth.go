@@ -6,12 +6,17 @@ import "sync/atomic"
 // committer a store and a load a commit, and more only if somebody waits.
 type growth struct {
 	size  atomic.Int64
-	waits atomic.Pointer[chan struct{}] // closed and taken away when size grows; nil if nobody waits
+	waits atomic.Pointer[chan struct{}] // closed and taken away when size grows or the log fails; nil if nobody waits
 }
 
 // to is called by the committer when the log is durable up to size.
 func (g *growth) to(size int64) {
 	g.size.Store(size)
+	g.wake()
+}
+
+// wake lets those who wait look again.
+func (g *growth) wake() {
 	if g.waits.Load() == nil {
 		return
 	}
@@ -21,7 +26,7 @@ func (g *growth) to(size int64) {
 }
 
 // beyond returns the size, and if it is not more than n a channel that is
-// closed when it has grown.
+// closed when it has grown or the log has failed.
 func (g *growth) beyond(n int64) (size int64, grown <-chan struct{}) {
 	if size = g.size.Load(); size > n {
 		return size, nil

@@ -254,6 +254,7 @@ func (l *Log) refuse(err error) {
 		l.err = err
 	}
 	l.mu.Unlock()
+	l.grown.wake()
 }
 
 // Close appends a log.close record, commits what is pending, signs a last
