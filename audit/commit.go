@@ -66,6 +66,9 @@ func (l *Log) commit() {
 		l.refuse(err)
 		l.cfg.Logger.Error("the audit log failed and takes no more records", "error", err)
 	}
+	if err == nil { // first, so that who appended a record can read it
+		l.grown.to(b.first + int64(len(b.lengths)))
+	}
 	for i, w := range b.waiters {
 		w.done <- err
 		b.waiters[i] = nil
@@ -87,7 +90,6 @@ func (l *Log) grow(b *batch) {
 		l.tree.Append(tlog.RecordHash(segment.Record(frames[:n])), l.putTile)
 		frames = frames[n:]
 	}
-	l.grown.to(l.tree.Size())
 }
 
 // take swaps the pending batch for the spare one.
