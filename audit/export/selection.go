@@ -92,13 +92,37 @@ func (s Selection) run(ctx context.Context, dir records.Dir, size int64) (from, 
 	case s.From.set && s.From.time.IsZero():
 		from = s.From.index
 	case s.From.set:
-		earliest := s.From.time.Add(-late)
-		from, err = dir.Search(ctx, func(record []byte) (bool, error) {
-			at, err := records.Appended(record)
-			return at.Before(earliest), err
-		})
+		from, err = since(ctx, dir, s.From.time.Add(-late))
 	}
 	return min(from, to), to, err
+}
+
+// since returns the first record of the oldest segment that has records of a
+// time or later. A segment is passed over if it and the one after it begin
+// earlier, whatever the others do: the clock may have been put back between
+// them.
+func since(ctx context.Context, dir records.Dir, t time.Time) (seq int64, err error) {
+	list, err := dir.Segments()
+	if err != nil || len(list) == 0 {
+		return 0, err
+	}
+	earlier := make([]bool, len(list)+1)
+	for i, s := range list {
+		_, err := dir.Range(ctx, s.First, s.First+1, func(_ int64, record []byte) error {
+			at, err := records.Appended(record)
+			earlier[i] = at.Before(t)
+			return err
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	for i, s := range list {
+		if !earlier[i] || !earlier[i+1] {
+			return s.First, nil
+		}
+	}
+	return list[len(list)-1].First, nil
 }
 
 // filter returns whether a record that run covers is selected.
