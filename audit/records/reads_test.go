@@ -6,7 +6,10 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
@@ -262,4 +265,46 @@ func TestSegmentMayBeSealedWhileItIsRead(t *testing.T) {
 			t.Errorf("%s: %d, %v", name, n, err)
 		}
 	}
+}
+
+// BenchmarkRecordOfALargeOpenSegment looks up records of a segment of 64 MiB
+// that is not sealed, with an index as an open log has it and without.
+func BenchmarkRecordOfALargeOpenSegment(b *testing.B) {
+	var data []byte
+	text := `"time":"2026-01-01T00:00:00.000000000Z","kind":"request","path":"` + strings.Repeat("x", 500) + `"`
+	seq := int64(0)
+	for ; len(data) < 64<<20; seq++ {
+		var err error
+		if data, err = segment.AppendFrame(data, seq, 0, []byte(text)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	dir := b.TempDir()
+	name := filepath.Join(dir, filepath.FromSlash(records.Segment{}.Path()))
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		b.Fatal(err)
+	}
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		b.Fatal(err)
+	}
+	for name, index := range map[string]*records.Index{"index": new(records.Index), "none": nil} {
+		b.Run(name, func(b *testing.B) {
+			d := records.Dir{FS: os.DirFS(dir), Index: index}
+			b.ReportAllocs()
+			for i := int64(0); b.Loop(); i++ {
+				if _, err := d.Record(seq - 1 - i*7919%seq); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("scan", func(b *testing.B) {
+		d := records.Dir{FS: os.DirFS(dir)}
+		b.SetBytes(int64(len(data)))
+		for b.Loop() {
+			if _, err := d.Scan(0, func(int64, []byte) error { return nil }); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

@@ -141,7 +141,7 @@ func (s *stream) serve(w http.ResponseWriter, r *http.Request) {
 		if ctx.Err() != nil {                                   // after that, or the server might wait so long
 			return
 		}
-		if _, err := w.Write(s.buf); err != nil { //nolint:gosec // the type is not sniffed
+		if _, err := w.Write(s.buf); err != nil {
 			return
 		}
 		if control.Flush() != nil && s.follow {

@@ -110,8 +110,16 @@ func (b *bench) server(h *Handler) *httptest.Server {
 	return srv
 }
 
+// feed is what a client that follows is sent.
+type feed struct {
+	*bufio.Reader
+	status int
+	header http.Header
+	close  func()
+}
+
 // follow asks for records until the context ends.
-func follow(ctx context.Context, t *testing.T, srv *httptest.Server, from int64) (*http.Response, *bufio.Reader) {
+func follow(ctx context.Context, t *testing.T, srv *httptest.Server, from int64) feed {
 	t.Helper()
 	url := fmt.Sprintf("%s/.soc2/v1/log/records?from=%d&follow=1", srv.URL, from)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -122,16 +130,17 @@ func follow(ctx context.Context, t *testing.T, srv *httptest.Server, from int64)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { resp.Body.Close() })
-	return resp, bufio.NewReader(resp.Body)
+	end := func() { resp.Body.Close() }
+	t.Cleanup(end)
+	return feed{bufio.NewReader(resp.Body), resp.StatusCode, resp.Header, end}
 }
 
 func TestFollowersGetRecordsAsTheyCome(t *testing.T) {
 	b := newBench(t)
 	srv := b.server(b.handler(Handler{AllowUnauthenticated: true}))
-	resp, lines := follow(t.Context(), t, srv, 1) // of a record that is not there yet
-	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "application/x-ndjson" {
-		t.Fatalf("status %d, %v", resp.StatusCode, resp.Header)
+	lines := follow(t.Context(), t, srv, 1) // of a record that is not there yet
+	if lines.status != 200 || lines.header.Get("Content-Type") != "application/x-ndjson" {
+		t.Fatalf("status %d, %v", lines.status, lines.header)
 	}
 	for seq := int64(1); seq < 20; seq++ {
 		b.add(fmt.Sprintf("/%d", seq))
@@ -140,8 +149,8 @@ func TestFollowersGetRecordsAsTheyCome(t *testing.T) {
 			t.Fatalf("record %d: %q, %v", seq, line, err)
 		}
 	}
-	resp.Body.Close()
-	_, lines = follow(t.Context(), t, srv, 11) // go on
+	lines.close()
+	lines = follow(t.Context(), t, srv, 11) // go on
 	for seq := int64(11); seq < 20; seq++ {
 		if line, err := lines.ReadString('\n'); err != nil || line != b.stored(seq, seq+1) {
 			t.Fatalf("record %d again: %q, %v", seq, line, err)
@@ -162,7 +171,7 @@ func TestFollowersEndWithTheConfiguration(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	h.api.ending = func() context.Context { return ctx }
 	srv := b.server(h)
-	_, lines := follow(t.Context(), t, srv, 0)
+	lines := follow(t.Context(), t, srv, 0)
 	if _, err := lines.ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +205,7 @@ func TestFollowerThatDoesNotReadHoldsNothingUp(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
+		t.Cleanup(func() { _ = c.Close() })
 		if _, err := io.WriteString(c, "GET /.soc2/v1/log/records?follow=1&from=0 HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
@@ -220,22 +229,21 @@ func TestFollowersAreBounded(t *testing.T) {
 	srv := b.server(b.handler(Handler{AllowUnauthenticated: true}))
 	ctx, cancel := context.WithCancel(t.Context())
 	for range streams {
-		if resp, _ := follow(ctx, t, srv, 0); resp.StatusCode != 200 {
-			t.Fatalf("status %d", resp.StatusCode)
+		if f := follow(ctx, t, srv, 0); f.status != 200 {
+			t.Fatalf("status %d", f.status)
 		}
 	}
-	resp, _ := follow(t.Context(), t, srv, 0)
-	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
-		t.Errorf("one more: status %d, %v", resp.StatusCode, resp.Header)
+	if f := follow(t.Context(), t, srv, 0); f.status != 503 || f.header.Get("Retry-After") == "" {
+		t.Errorf("one more: status %d, %v", f.status, f.header)
 	}
 	if w := get(t, b.handler(Handler{}), "/.soc2/v1/log/records/0"); w.Code != 200 {
 		t.Errorf("a look-up beside them: status %d", w.Code)
 	}
 	cancel()
 	for { // their places are given back
-		resp, _ := follow(t.Context(), t, srv, 0)
-		resp.Body.Close()
-		if resp.StatusCode == 200 {
+		f := follow(t.Context(), t, srv, 0)
+		f.close()
+		if f.status == 200 {
 			break
 		}
 	}
