@@ -3,17 +3,14 @@ package soc2
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -97,7 +94,7 @@ func recordsOf(dir string) (records.Dir, error) {
 	if _, err := os.Stat(filepath.Join(dir, records.Folder)); err != nil {
 		return records.Dir{}, fmt.Errorf("%s is not an audit log: %w: name its directory with --dir", dir, err)
 	}
-	return records.Dir{FS: os.DirFS(dir)}, nil
+	return records.Dir{FS: os.DirFS(dir), Index: new(records.Index)}, nil
 }
 
 func verifyCommand() *cobra.Command {
@@ -142,89 +139,6 @@ func runVerify(cmd *cobra.Command, args []string) (int, error) {
 		Dir: dir, Keys: keys, JSON: asJSON, Checkpoints: checkpoints, State: state, Full: full,
 		Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr(),
 	}.Run(), nil
-}
-
-func showCommand() *cobra.Command {
-	return dirFlag(command("show REQUEST-ID", "Print the record of a request",
-		"Prints the record of the request that has the given id, which the response\ncarries as X-Request-Id. The record is printed as it is stored: JSON, in one line.",
-		cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) (int, error) {
-			id, err := audit.ParseID(args[0])
-			if err != nil {
-				return 2, err
-			}
-			dir, err := recordsOf(dirOf(cmd))
-			if err != nil {
-				return 1, err
-			}
-			_, record, err := audit.Find(dir, id)
-			if err != nil {
-				return 1, err
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", record)
-			return 0, err
-		}))
-}
-
-func tailCommand() *cobra.Command {
-	cmd := dirFlag(command("tail", "Print the newest records",
-		"Prints the newest records as they are stored, one JSON object a line, and with\n--follow those that come until it is interrupted.",
-		cobra.NoArgs, runTail))
-	cmd.Flags().IntP("lines", "n", 10, "how many records to print")
-	cmd.Flags().BoolP("follow", "f", false, "go on with new records")
-	return cmd
-}
-
-// pollInterval is how often tail looks for new records.
-const pollInterval = 200 * time.Millisecond
-
-func runTail(cmd *cobra.Command, _ []string) (int, error) {
-	dir, err := recordsOf(dirOf(cmd))
-	if err != nil {
-		return 1, err
-	}
-	n, _ := cmd.Flags().GetInt("lines")
-	follow, _ := cmd.Flags().GetBool("follow")
-	from := int64(0)
-	if err := dir.Newest(func(seq int64, _ []byte) bool { from = seq + 1; return false }); err != nil {
-		return 1, err
-	}
-	ctx, cancel := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-	defer cancel()
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
-	for from = max(0, from-int64(n)); ; {
-		from, err = dir.Scan(from, func(_ int64, record []byte) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", record)
-			return err
-		})
-		if err != nil || !follow {
-			return 0, err
-		}
-		select {
-		case <-ctx.Done():
-			return 0, nil
-		case <-tick.C:
-		}
-	}
-}
-
-func exportCommand() *cobra.Command {
-	cmd := command("export [DIR] --tiles OUT", "Write a log as plain C2SP tlog-tiles files",
-		"Writes the records, hash tiles and checkpoint of the log in DIR to the empty or new\ndirectory OUT, in the layout of C2SP tlog-tiles, for tools that read such logs.",
-		cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) (int, error) {
-			out, _ := cmd.Flags().GetString("tiles")
-			if out == "" {
-				return 2, errors.New("--tiles is needed: the directory to write to")
-			}
-			head, err := audit.Export(logDir(args), out, nil)
-			if err != nil {
-				return 1, err
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "exported %d records of %s to %s\n", head.Size, head.Origin, out)
-			return 0, err
-		})
-	cmd.Flags().String("tiles", "", "directory to write to")
-	return cmd
 }
 
 func healthcheckCommand() *cobra.Command {

@@ -78,6 +78,7 @@ func (l *Log) commit() {
 		l.fail(b, err)
 		return
 	}
+	l.grown.to(b.first + int64(len(b.lengths))) // first, so that who appended a record can read it
 	l.land(b, nil)
 	l.grow(b)
 	l.spare = b.emptied()

@@ -29,6 +29,7 @@ func (l *Log) fail(b *batch, cause error) {
 	}
 	l.mu.Unlock()
 	lost := fmt.Errorf("%w: %w", ErrLost, err)
+	l.grown.wake() // who follows sees that the log failed
 	n := 0
 	if b != nil {
 		n += len(b.lengths)
@@ -175,6 +176,7 @@ func (l *Log) inscribe(body []byte) error {
 		return err
 	}
 	b.frames, b.lengths = frames, []int{len(frames)}
+	l.grown.to(b.first + 1)
 	l.grow(b)
 	l.mu.Lock()
 	l.next = l.tree.Size()

@@ -178,6 +178,7 @@ type Log struct {
 	retention atomic.Pointer[Retention]
 	scrubbed  atomic.Pointer[LogVerify] // newest self-verification
 	every     atomic.Int64              // checkpoint interval, as a time.Duration
+	grown     growth                    // what is durable, for those who follow
 }
 
 // head is a published checkpoint with the tree that it signs.
@@ -324,15 +325,6 @@ func (l *Log) Err() error {
 	return l.err
 }
 
-// refuse makes the log take no more records.
-func (l *Log) refuse(err error) {
-	l.mu.Lock()
-	if l.err == nil {
-		l.err = err
-	}
-	l.mu.Unlock()
-}
-
 // Close appends a log.close record, commits what is pending, signs a last
 // checkpoint and gives the directory up. Later appends fail with ErrClosed.
 func (l *Log) Close() error {
@@ -419,4 +411,6 @@ func loadTile(dir fs.FS) tree.Loader {
 	}
 }
 
-func dirFS(dir string) records.Dir { return records.Dir{FS: os.DirFS(dir)} }
+func dirFS(dir string) records.Dir {
+	return records.Dir{FS: os.DirFS(dir), Index: new(records.Index)}
+}

@@ -145,3 +145,13 @@ func (l *Log) Sign(ctx context.Context, size int64) error {
 	}
 	return nil
 }
+
+// appendedAt is about when a record was appended: a request's record has the
+// time at which it began and is appended when it has ended.
+func appendedAt(record []byte) (time.Time, error) {
+	r, err := Decode(record)
+	if ev, ok := r.Body.(*Event); ok {
+		return r.Time.Add(ev.Duration), err
+	}
+	return r.Time, err
+}

@@ -25,6 +25,7 @@ func (*Admin) CaddyModule() caddy.ModuleInfo {
 // Routes implements caddy.AdminRouter.
 func (*Admin) Routes() []caddy.AdminRoute {
 	api := NewAPI(activeSource)
+	api.ending = activeEnding
 	return []caddy.AdminRoute{{
 		Pattern: adminBase + "/",
 		Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
