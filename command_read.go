@@ -150,7 +150,9 @@ func exportCommand() *cobra.Command {
 
   `+strings.Join(export.Names(), ", ")+`
 
-ndjson is each record as it is stored, one a line. FILE must not exist. It has its
+ndjson is each record as it is stored, one a line. csv is a table, in which a text
+that a spreadsheet would take for a formula begins with an apostrophe. ocsf is one
+event of the Open Cybersecurity Schema Framework 1.8.0 a line. FILE must not exist. It has its
 name only when it is whole, and FILE.provenance.json beside it: which log, which
 checkpoint, which records, how many, and the SHA-256 of FILE.
 

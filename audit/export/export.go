@@ -27,8 +27,8 @@ import (
 // goroutine.
 type Encoder interface {
 	// Begin is called once, before the first record. What the encoder writes
-	// to w is the export; w is buffered.
-	Begin(w io.Writer) error
+	// to w is the export, of the log of the given origin; w is buffered.
+	Begin(w io.Writer, origin string) error
 	// Record is called for each record that is selected, in order. The record
 	// is valid only during the call, and must not be changed.
 	Record(seq int64, record []byte) error
@@ -39,6 +39,8 @@ type Encoder interface {
 // Formats makes the encoder of each format, by the format's name.
 var Formats = map[string]func() Encoder{
 	"ndjson": func() Encoder { return new(NDJSON) },
+	"csv":    func() Encoder { return new(CSV) },
+	"ocsf":   func() Encoder { return new(OCSF) },
 }
 
 // Names lists the formats.
@@ -132,7 +134,7 @@ func Write(ctx context.Context, dir records.Dir, w io.Writer, opt Options) (Prov
 
 // run writes the export.
 func (j *job) run(ctx context.Context, dir records.Dir) error {
-	if err := j.enc.Begin(&j.out); err != nil {
+	if err := j.enc.Begin(&j.out, j.p.Origin); err != nil {
 		return err
 	}
 	from, to, err := j.opt.Selection.run(ctx, dir, j.p.Size)
@@ -196,7 +198,7 @@ func (c *counter) Write(b []byte) (int, error) {
 type NDJSON struct{ w io.Writer }
 
 // Begin implements Encoder.
-func (e *NDJSON) Begin(w io.Writer) error { e.w = w; return nil }
+func (e *NDJSON) Begin(w io.Writer, _ string) error { e.w = w; return nil }
 
 // Record implements Encoder.
 func (e *NDJSON) Record(_ int64, record []byte) error {
