@@ -132,6 +132,9 @@ func (l *Log) roll() error {
 	if l.seg.Size() < l.cfg.SegmentBytes && now.Sub(l.began) < l.cfg.SegmentAge {
 		return nil
 	}
+	if err := l.replaced(); err != nil { // the sealer would read what took its place
+		return err
+	}
 	if err := l.sign(); err != nil {
 		return err
 	}
@@ -167,7 +170,11 @@ func (l *Log) publish() {
 	if err := l.Err(); l.broken || err != nil && !errors.Is(err, ErrClosed) {
 		return
 	}
-	if err := l.sign(); err != nil {
+	err := l.replaced()
+	if err == nil {
+		err = l.sign()
+	}
+	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrFailed, err)
 		l.refuse(err)
 		l.cfg.Logger.Error("the audit log cannot sign its head and takes no more records", "error", err)
