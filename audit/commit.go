@@ -177,6 +177,7 @@ func (l *Log) publish() {
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrFailed, err)
 		l.refuse(err)
+		l.unsigned = err
 		l.cfg.Logger.Error("the audit log cannot sign its head and takes no more records", "error", err)
 	}
 }

@@ -103,3 +103,16 @@ func TestReplacedSegmentIsNotSealed(t *testing.T) {
 	}
 	t.Error("not noticed")
 }
+
+// TestCloseTellsOfReplacedFiles closes a log whose segment is gone: its records
+// are lost, so that the close was none.
+func TestCloseTellsOfReplacedFiles(t *testing.T) {
+	b := newBench(t, audit.Config{})
+	b.append(3)
+	if err := os.RemoveAll(filepath.Join(b.dir, records.Folder)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.log.Close(); !errors.Is(err, audit.ErrReplaced) {
+		t.Errorf("%v", err)
+	}
+}

@@ -125,6 +125,8 @@ type Log struct {
 	damaged bool // a tile could not be written
 	broken  bool // a commit failed: the segment must not be touched again
 
+	unsigned error // why the last checkpoint was not signed
+
 	head  atomic.Pointer[head] // newest published checkpoint
 	every atomic.Int64         // checkpoint interval, as a time.Duration
 }
@@ -273,6 +275,9 @@ func (l *Log) close() error {
 	}
 	close(l.stop)
 	<-l.committed
+	if err == nil {
+		err = l.unsigned
+	}
 	return errors.Join(err, l.lock.Unlock())
 }
 
