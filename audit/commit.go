@@ -166,6 +166,9 @@ func (l *Log) roll(now time.Time) error {
 	if l.seg.Size() < l.cfg.SegmentBytes && now.Sub(l.began) < l.cfg.SegmentAge {
 		return nil
 	}
+	if err := l.replaced(); err != nil { // the sealer would read what took its place
+		return err
+	}
 	if err := l.sign(); err != nil {
 		return err
 	}
@@ -211,13 +214,18 @@ func (l *Log) publish() {
 	if l.failed() {
 		return
 	}
+	if err := l.replaced(); err != nil {
+		l.broken, l.resign = true, true // to be read back, by its name
+		l.fail(nil, err)
+		return
+	}
 	if err := l.sign(); err != nil {
 		l.fail(nil, err)
 	}
 }
 
 func (l *Log) sign() error {
-	if h := l.head.Load(); h != nil && h.Size == l.tree.Size() {
+	if h := l.head.Load(); h != nil && h.Size == l.tree.Size() && !l.resign {
 		return nil
 	}
 	h := &head{
@@ -232,6 +240,7 @@ func (l *Log) sign() error {
 	if err := durable.WriteFile(l.cfg.FS, filepath.Join(l.cfg.Dir, checkpoint.File), h.note); err != nil {
 		return err
 	}
+	l.resign = false
 	l.head.Store(h)
 	l.remember(h.note)
 	return nil

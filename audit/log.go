@@ -173,6 +173,7 @@ type Log struct {
 	forgetful bool // the state file could not be written
 	broken    bool // a commit failed: the segment must not be touched again
 	full      bool // the log has said that the disk is full
+	resign    bool // the checkpoint is not the one that was written
 
 	head      atomic.Pointer[head] // newest published checkpoint
 	retention atomic.Pointer[Retention]
