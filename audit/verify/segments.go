@@ -21,6 +21,7 @@ type scan struct {
 	c     *check
 	s     records.Segment
 	last  bool // segment of the log
+	late  bool // it was sealed since it was listed: its rollup may be in a segment that was not
 	count *rollup.Counter
 
 	next  int64 // index of the next record
@@ -34,7 +35,8 @@ type scan struct {
 // segment verifies one segment and reports whether to go on.
 func (c *check) segment(s records.Segment, last bool) (ok bool, err error) {
 	f, err := c.open(s.Path())
-	if errors.Is(err, fs.ErrNotExist) && !s.Sealed { // sealed since it was listed: its rollup may be yet to come
+	late := errors.Is(err, fs.ErrNotExist) && !s.Sealed
+	if late {
 		s.Sealed = true
 		f, err = c.open(s.Path())
 	}
@@ -55,13 +57,13 @@ func (c *check) segment(s records.Segment, last bool) (ok bool, err error) {
 		return false, nil
 	}
 	defer st.Close()
-	if s.Sealed {
+	if s.Sealed && !late {
 		c.Sealed++
 	} else if c.prefix {
 		c.position() // an open segment may still grow: the state ends before it
 		c.prefix = false
 	}
-	sc := &scan{c: c, s: s, last: last, count: rollup.NewCounter(s.First), next: s.First}
+	sc := &scan{c: c, s: s, last: last, late: late, count: rollup.NewCounter(s.First), next: s.First}
 	if ok, err = sc.run(st); err != nil || !ok {
 		return ok, err
 	}
@@ -70,7 +72,7 @@ func (c *check) segment(s records.Segment, last bool) (ok bool, err error) {
 
 // finish notes what a segment holds, for its rollup record.
 func (c *check) finish(sc *scan, st *records.Stream) error {
-	p := &pending{path: sc.s.Path(), sealed: sc.s.Sealed, segment: sc.count.Segment}
+	p := &pending{path: sc.s.Path(), sealed: sc.s.Sealed && !sc.late, segment: sc.count.Segment}
 	if sc.s.Sealed {
 		p.file.Bytes, p.file.SHA256 = st.Sum()
 		if c.prefix {
