@@ -146,8 +146,10 @@ func BenchmarkFind(b *testing.B) {
 	var ids []audit.ID
 	for i := range 300_000 {
 		at := start.Add(time.Duration(i) * 10 * time.Millisecond)
-		ev := audit.Event{ID: audit.NewID(at), Start: at, Duration: time.Millisecond, Method: "GET", Host: "example.com", Path: "/a/path", Proto: "HTTP/2.0",
-			ClientIP: "192.0.2.7", Status: 200, Agent: "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0", End: audit.EndComplete}
+		ev := audit.Event{
+			ID: audit.NewID(at), Start: at, Duration: time.Millisecond, Method: "GET", Host: "example.com", Path: "/a/path", Proto: "HTTP/2.0",
+			ClientIP: "192.0.2.7", Status: 200, Agent: "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0", End: audit.EndComplete,
+		}
 		ids = append(ids, ev.ID)
 		add := log.Enqueue
 		if i%1000 == 0 {
