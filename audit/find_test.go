@@ -129,3 +129,51 @@ func TestFindInAnEmptyLog(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// BenchmarkFind looks requests up in a log of 300,000 records in sealed
+// segments: one that is there, and one that never was, of the log's first
+// minute, for which all of the log is read.
+func BenchmarkFind(b *testing.B) {
+	key, err := audit.NewKey("edge-1/soc2")
+	if err != nil {
+		b.Fatal(err)
+	}
+	log, err := audit.Open(audit.Config{Dir: b.TempDir(), Key: key, SegmentBytes: 8 << 20})
+	if err != nil {
+		b.Fatal(err)
+	}
+	start := time.Unix(1_800_000_000, 0)
+	var ids []audit.ID
+	for i := range 300_000 {
+		at := start.Add(time.Duration(i) * 10 * time.Millisecond)
+		ev := audit.Event{
+			ID: audit.NewID(at), Start: at, Duration: time.Millisecond, Method: "GET", Host: "example.com", Path: "/a/path", Proto: "HTTP/2.0",
+			ClientIP: "192.0.2.7", Status: 200, Agent: "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0", End: audit.EndComplete,
+		}
+		ids = append(ids, ev.ID)
+		add := log.Enqueue
+		if i%1000 == 0 {
+			add = log.Append
+		}
+		if _, err := add(context.Background(), ev.AppendBody(nil, "edge-1")); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := log.Close(); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("there", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			if _, _, err := audit.Find(b.Context(), log.Records(), ids[i*7919%len(ids)]); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("never was", func(b *testing.B) {
+		for b.Loop() {
+			if _, _, err := audit.Find(b.Context(), log.Records(), audit.NewID(start)); !errors.Is(err, records.ErrNotFound) {
+				b.Fatal(err)
+			}
+		}
+	})
+}
