@@ -63,7 +63,7 @@ func (r *rollups) add(l *Log, seq int64) {
 	if r.lost {
 		return
 	}
-	err := r.copy(l, []int64{seq})
+	err := r.copy(l, []int64{seq}, nil)
 	if err != nil {
 		r.lost = true
 		l.cfg.Logger.Warn("the file of rollups of the audit log could not be written; it will be made again at the next start", "error", err)
@@ -71,7 +71,7 @@ func (r *rollups) add(l *Log, seq int64) {
 }
 
 // copy appends records to the file.
-func (r *rollups) copy(l *Log, seqs []int64) error {
+func (r *rollups) copy(l *Log, seqs []int64, stop <-chan struct{}) error {
 	f, err := l.cfg.FS.OpenFile(filepath.Join(l.cfg.Dir, rollup.File), os.O_RDWR|os.O_CREATE, durable.FileMode)
 	if err != nil {
 		return err
@@ -84,7 +84,10 @@ func (r *rollups) copy(l *Log, seqs []int64) error {
 	if err != nil {
 		return err
 	}
-	for _, seq := range seqs {
+	for i, seq := range seqs {
+		if i%patience == patience-1 && isClosed(stop) {
+			return errClosing
+		}
 		record, err := recordIn(l.dir, list, seq)
 		if err != nil {
 			return err
@@ -121,7 +124,7 @@ func (r *rollups) mend(l *Log, list []records.Segment, stop <-chan struct{}) err
 	if err != nil {
 		return err
 	}
-	return r.copy(l, missing)
+	return r.copy(l, missing, stop)
 }
 
 // last returns the record of the last frame of the file that belongs to a chain
@@ -194,10 +197,8 @@ func hasLeaf(l *Log, seq int64, record []byte) bool {
 func missingRollups(dir records.Dir, list []records.Segment, newest, after int64, stop <-chan struct{}) ([]int64, error) {
 	var seqs []int64
 	for seq := newest; seq > after; {
-		select {
-		case <-stop:
-			return nil, errors.New("the log is being closed")
-		default:
+		if len(seqs)%patience == patience-1 && isClosed(stop) {
+			return nil, errClosing
 		}
 		record, err := recordIn(dir, list, seq)
 		if err != nil {
@@ -219,6 +220,21 @@ func missingRollups(dir records.Dir, list []records.Segment, newest, after int64
 	}
 	slices.Reverse(seqs)
 	return seqs, nil
+}
+
+// patience is how many records are copied before the next look at whether the
+// log is being closed: a few are always copied.
+const patience = 256
+
+var errClosing = errors.New("the log is being closed")
+
+func isClosed(stop <-chan struct{}) bool {
+	select {
+	case <-stop:
+		return true
+	default:
+		return false
+	}
 }
 
 // rollupsBetween reads the log for rollup records.
