@@ -63,7 +63,7 @@ func (r *rollups) add(l *Log, seq int64) {
 	if r.lost {
 		return
 	}
-	err := r.copy(l, []int64{seq})
+	err := r.copy(l, []int64{seq}, nil)
 	if err != nil {
 		r.lost = true
 		l.cfg.Logger.Warn("the file of rollups of the audit log could not be written; it will be made again at the next start", "error", err)
@@ -71,7 +71,7 @@ func (r *rollups) add(l *Log, seq int64) {
 }
 
 // copy appends records to the file.
-func (r *rollups) copy(l *Log, seqs []int64) error {
+func (r *rollups) copy(l *Log, seqs []int64, stop <-chan struct{}) error {
 	f, err := l.cfg.FS.OpenFile(filepath.Join(l.cfg.Dir, rollup.File), os.O_RDWR|os.O_CREATE, durable.FileMode)
 	if err != nil {
 		return err
@@ -84,7 +84,10 @@ func (r *rollups) copy(l *Log, seqs []int64) error {
 	if err != nil {
 		return err
 	}
-	for _, seq := range seqs {
+	for i, seq := range seqs {
+		if i%patience == patience-1 && isClosed(stop) {
+			return errClosing
+		}
 		record, err := recordIn(l.dir, list, seq)
 		if err != nil {
 			return err
@@ -98,16 +101,16 @@ func (r *rollups) copy(l *Log, seqs []int64) error {
 	return nil
 }
 
-// mend brings the file to where it should be. If its last whole frame is a
-// record of the log, the file is right as far as it goes; otherwise it is made
-// again, but for the frames of records that were removed and whose hashes the
-// tiles still have.
+// mend brings the file to where it should be. If its frames are a chain and the
+// last is a record of the log, the file is right as far as it goes; otherwise it
+// is made again, but for the frames of records that were removed and whose
+// hashes the tiles still have.
 func (r *rollups) mend(l *Log, list []records.Segment, stop <-chan struct{}) error {
 	oldest := int64(0)
 	if len(list) > 0 {
 		oldest = list[0].First
 	}
-	last, err := r.last(l, func(seq int64, record []byte) bool {
+	last, err := r.last(l, oldest, func(seq int64, record []byte) bool {
 		if seq < oldest {
 			return hasLeaf(l, seq, record)
 		}
@@ -121,13 +124,14 @@ func (r *rollups) mend(l *Log, list []records.Segment, stop <-chan struct{}) err
 	if err != nil {
 		return err
 	}
-	return r.copy(l, missing)
+	return r.copy(l, missing, stop)
 }
 
-// last returns the record of the last frame of the file, which is true, or -1.
-// Frames at the end that are not whole or not true are not counted; if the last
-// whole one is not true, each is looked at from the first on.
-func (r *rollups) last(l *Log, isTrue func(seq int64, record []byte) bool) (int64, error) {
+// last returns the record of the last frame of the file that belongs to a chain
+// of frames from the first on, or -1, and sets the size that the file has up to
+// there. The last frame must be true; if it is not, each is looked at.
+func (r *rollups) last(l *Log, oldest int64, isTrue func(seq int64, record []byte) bool) (int64, error) {
+	r.size = 0
 	f, err := l.cfg.FS.OpenFile(filepath.Join(l.cfg.Dir, rollup.File), os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return -1, nil
@@ -136,39 +140,34 @@ func (r *rollups) last(l *Log, isTrue func(seq int64, record []byte) bool) (int6
 		return -1, err
 	}
 	defer func() { _ = f.Close() }() // it was only read
-	var starts []int64
-	at := int64(0)
-	for ; ; at += frameSize(f, at) {
-		if frameSize(f, at) == 0 {
-			break
-		}
-		starts = append(starts, at)
+	last, size, good := chained(f, oldest, nil)
+	if good != nil && !isTrue(last, good) {
+		last, size, _ = chained(f, oldest, isTrue)
 	}
-	good := func(i int) int64 {
-		b := make([]byte, frameSize(f, starts[i])-2)
-		if _, err := f.ReadAt(b, starts[i]+2); err != nil {
-			return -1
-		}
-		if h, err := rollup.Parse(b); err == nil && isTrue(h.Seq, b) {
-			return h.Seq
-		}
-		return -1
-	}
-	if n := len(starts); n > 0 {
-		if seq := good(n - 1); seq >= 0 {
-			r.size = at
-			return seq, nil
-		}
-	}
-	last := int64(-1)
-	for i, start := range starts {
-		seq := good(i)
-		if seq <= last {
-			break
-		}
-		last, r.size = seq, start+frameSize(f, start)
-	}
+	r.size = size
 	return last, nil
+}
+
+// chained reads frames as long as each names the one before it, and is true if
+// that is to be asked. It returns the last, and the bytes up to its end.
+func chained(f io.ReaderAt, oldest int64, isTrue func(seq int64, record []byte) bool) (last, size int64, record []byte) {
+	last = -1
+	for {
+		n := frameSize(f, size)
+		if n == 0 {
+			return last, size, record
+		}
+		b := make([]byte, n-2)
+		if _, err := f.ReadAt(b, size+2); err != nil {
+			return last, size, record
+		}
+		h, err := rollup.Parse(b)
+		follows := err == nil && h.Seq > last && (h.Members.Prev == nil || h.Prev == last || last < 0 && h.Prev < oldest)
+		if !follows || isTrue != nil && !isTrue(h.Seq, b) {
+			return last, size, record
+		}
+		last, size, record = h.Seq, size+n, b
+	}
 }
 
 // frameSize returns the size of the whole frame at a place, or 0.
@@ -198,10 +197,8 @@ func hasLeaf(l *Log, seq int64, record []byte) bool {
 func missingRollups(dir records.Dir, list []records.Segment, newest, after int64, stop <-chan struct{}) ([]int64, error) {
 	var seqs []int64
 	for seq := newest; seq > after; {
-		select {
-		case <-stop:
-			return nil, errors.New("the log is being closed")
-		default:
+		if len(seqs)%patience == patience-1 && isClosed(stop) {
+			return nil, errClosing
 		}
 		record, err := recordIn(dir, list, seq)
 		if err != nil {
@@ -223,6 +220,21 @@ func missingRollups(dir records.Dir, list []records.Segment, newest, after int64
 	}
 	slices.Reverse(seqs)
 	return seqs, nil
+}
+
+// patience is how many records are copied before the next look at whether the
+// log is being closed: a few are always copied.
+const patience = 256
+
+var errClosing = errors.New("the log is being closed")
+
+func isClosed(stop <-chan struct{}) bool {
+	select {
+	case <-stop:
+		return true
+	default:
+		return false
+	}
 }
 
 // rollupsBetween reads the log for rollup records.

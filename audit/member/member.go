@@ -16,6 +16,7 @@ package member
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -238,9 +239,8 @@ func (r *Record) inner(outer *entry, at int) (end int, err error) {
 // none. Most names are those that followed the one before last time.
 func (r *Record) name(t *table, before, at, depth int, seen *uint64) (id, value int, err error) {
 	b := r.raw
-	id = int(t.next[before])
-	e := t.entry(id)
-	if end := at + len(e.quoted); id > 0 && end < len(b) && string(b[at:end]) == e.quoted {
+	id = int(t.next[before&tabled])
+	if end, ok := t.entries[id&tabled].at(b, at); ok {
 		value = end
 	} else if id, value, err = r.newName(t, at, depth); err != nil {
 		return 0, at, err
@@ -255,6 +255,16 @@ func (r *Record) name(t *table, before, at, depth int, seen *uint64) (id, value 
 		*seen |= bit
 	}
 	return id, value, nil
+}
+
+// at reports whether the name stands at a place in b, and where it ends. A
+// record ends with more bytes than are compared at a time.
+func (e *entry) at(b []byte, i int) (end int, ok bool) {
+	n := len(e.quoted)
+	if i+n >= len(b) || i+8 > len(b) || n == 0 || binary.LittleEndian.Uint64(b[i:])&e.mask != e.head {
+		return 0, false
+	}
+	return i + n, n <= 8 || string(b[i+8:i+n]) == e.quoted[8:]
 }
 
 // newName is name for one that was not expected.

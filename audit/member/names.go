@@ -83,6 +83,8 @@ type table struct {
 // entry is a name in a table.
 type entry struct {
 	quoted string // with its quotes and the colon
+	head   uint64 // its first eight bytes
+	mask   uint64 // those of them that it has
 	name   string
 	field  Field
 	object object
@@ -119,7 +121,12 @@ func (t *table) find(quoted []byte) int {
 
 func (t *table) add(name string, f Field, o object) {
 	t.count++
-	t.entries[t.count] = entry{quoted: `"` + name + `":`, name: name, field: f, object: o}
+	e := entry{quoted: `"` + name + `":`, name: name, field: f, object: o}
+	for i := range min(len(e.quoted), 8) {
+		e.head |= uint64(e.quoted[i]) << (8 * i)
+		e.mask |= 0xff << (8 * i)
+	}
+	t.entries[t.count] = e
 }
 
 // newTable has the names of fields in it from the beginning: what else the

@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -173,16 +172,39 @@ var errCannotTell = errors.New("a file cannot be read")
 
 // read reads a small file.
 func (c *check) read(path string, limit int64) ([]byte, error) {
+	return c.readInto(nil, path, limit)
+}
+
+// readTile reads the bytes of a tile, which are good until the next is read.
+func (c *check) readTile(path string) ([]byte, error) {
+	if c.tileBuf == nil {
+		c.tileBuf = make([]byte, tree.TileBytes+1)
+	}
+	return c.readInto(c.tileBuf, path, tree.TileBytes)
+}
+
+// readInto reads a file of at most limit bytes into buf, if that has room.
+func (c *check) readInto(buf []byte, path string, limit int64) ([]byte, error) {
 	f, err := c.open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }() // it was only read
-	var b bytes.Buffer
-	if n, err := b.ReadFrom(io.LimitReader(f, limit+1)); err != nil {
+	var n int
+	if int64(len(buf)) > limit {
+		n, err = io.ReadFull(f, buf[:limit+1])
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = nil
+		}
+	} else {
+		buf, err = io.ReadAll(io.LimitReader(f, limit+1))
+		n = len(buf)
+	}
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("%w: %s: %w", errCannotTell, path, err)
-	} else if n > limit {
+	case int64(n) > limit:
 		return nil, fmt.Errorf("it has more than the %d bytes that such a file can have", limit)
 	}
-	return b.Bytes(), nil
+	return buf[:n], nil
 }

@@ -7,8 +7,7 @@ import (
 	"io"
 	"io/fs"
 
-	"golang.org/x/mod/sumdb/tlog"
-
+	"github.com/caddy-soc2/caddy-soc2/audit/digest"
 	"github.com/caddy-soc2/caddy-soc2/audit/member"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/audit/rollup"
@@ -314,10 +313,7 @@ func (b *batch) add(record []byte) { b.records = append(b.records, record) }
 
 // flush adds the records to the tree.
 func (b *batch) flush(c *check) {
-	b.leaves = b.leaves[:0]
-	for _, r := range b.records {
-		b.leaves = append(b.leaves, tlog.RecordHash(r))
-	}
+	b.leaves = digest.Leaves(b.leaves[:0], b.records)
 	for _, h := range b.leaves {
 		c.tree.Append(h, c.tile)
 		c.root()

@@ -36,7 +36,7 @@ func (c *check) notSigned() {
 // tile compares a full tile with the file that holds it.
 func (c *check) tile(level int, index int64, hashes []tree.Hash) {
 	path := tree.TilePath(level, index, tree.Width)
-	b, err := c.read(path, tree.TileBytes)
+	b, err := c.readTile(path)
 	switch {
 	case errors.Is(err, errCannotTell):
 		c.fail(err)
@@ -79,7 +79,7 @@ func differs(b []byte, hashes []tree.Hash) int {
 // load reads a full tile.
 func (c *check) load(level int, index int64) ([]tree.Hash, error) {
 	path := tree.TilePath(level, index, tree.Width)
-	b, err := c.read(path, tree.TileBytes)
+	b, err := c.readTile(path)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

@@ -176,6 +176,7 @@ type check struct {
 	ring     keyring
 	tree     tree.Tree
 	record   member.Record
+	tileBuf  []byte
 	rollups  rollupCheck
 	files_   []File // verified sealed segments from the first on without a gap, for the state
 	prefix   bool   // so far there was no other
