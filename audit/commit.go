@@ -89,7 +89,10 @@ func (l *Log) take() *batch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := l.pending
-	l.pending, l.flying, l.spare = l.spare, b, nil
+	l.pending, l.spare = l.spare, nil
+	if len(b.lengths) > 0 {
+		l.flying = b
+	}
 	if b.taken != nil {
 		close(b.taken)
 		b.taken = nil

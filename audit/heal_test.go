@@ -309,6 +309,21 @@ func TestStalledDiskStallsNobodyForGood(t *testing.T) {
 	}
 }
 
+// TestIdleLogIsReady signs checkpoints, heals nothing and waits for longer than
+// the deadline: a disk that was not asked does not stall.
+func TestIdleLogIsReady(t *testing.T) {
+	b := newBench(t, audit.Config{Deadline: time.Millisecond, CheckpointEvery: time.Millisecond, HealEvery: time.Millisecond})
+	b.append(2)
+	if err := b.log.Sign(t.Context(), b.log.Next()); err != nil {
+		t.Fatal(err)
+	}
+	ticks := 0
+	await(t, "some checkpoints were due", func() bool { ticks++; return ticks > 20 })
+	if err := b.log.Ready(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLogThatLostItsSegmentStaysClosed(t *testing.T) {
 	disk := &badDisk{}
 	b := newBench(t, audit.Config{FS: disk, HealEvery: time.Millisecond})

@@ -63,13 +63,11 @@ const (
 
 // Erasure says what was destroyed. It becomes a record of the kind log.erase.
 type Erasure struct {
-	What    string // ErasedSubject or ErasedPeriod
-	Subject string // stands for the subject: see Sealer.Handle
-	Period  string // of the keys: a period of pseudonyms, or a day of boxes
-	Keys    int    // how many keys were destroyed, now or in an earlier try of the same
-	Files   int    // in how many files they were
-	By      string // who asked; the caller sets it
-	Reason  string // why; the caller sets it
+	What    string `json:"what"`              // ErasedSubject or ErasedPeriod
+	Subject string `json:"subject,omitempty"` // stands for the subject: see Sealer.Handle
+	Period  string `json:"period,omitempty"`  // of the keys: a period of pseudonyms, or a day of boxes
+	Keys    int    `json:"keys"`              // how many keys were destroyed, now or in an earlier try of the same
+	Files   int    `json:"files"`             // in how many files they were
 }
 
 // Hold tells whether records of a time may be erased. It returns an error that

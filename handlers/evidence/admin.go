@@ -34,7 +34,9 @@ func (*Admin) Routes() []caddy.AdminRoute {
 				notFound(w, r)
 				return nil
 			}
-			api.Serve(w, r, path)
+			if !keeping(w, r, path) {
+				api.Serve(w, r, path)
+			}
 			return nil
 		}),
 	}}
