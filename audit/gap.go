@@ -76,8 +76,10 @@ func (l *Log) Gaps() (lost int64, m Missed) {
 // body is the log.gap record of a gap. Without an end it says that the gap has
 // begun.
 func (g *gap) body(cause Cause, instance string) []byte {
-	r := LogGap{Time: g.to, Cause: causeNames[cause], Reason: g.reason, From: g.from, To: g.to,
-		Refused: g.refused, Served: g.served, Late: g.late, Lost: g.lost}
+	r := LogGap{
+		Time: g.to, Cause: causeNames[cause], Reason: g.reason, From: g.from, To: g.to,
+		Refused: g.refused, Served: g.served, Late: g.late, Lost: g.lost,
+	}
 	if g.to.IsZero() {
 		r.Time = g.from
 	}

@@ -184,11 +184,8 @@ func (l *Log) syncTiles(first int64, leaves []tree.Hash) error {
 		shift := 8 * (level + 1)
 		dirs := map[string]bool{}
 		for i := first >> shift; i < next>>shift; i++ {
-			hashes := leaves
-			var err error
-			if level == 0 {
-				hashes = leaves[i*tree.Width-first:][:tree.Width]
-			} else if hashes, err = l.foldTile(level, i); err != nil {
+			hashes, err := l.tileOf(level, i, first, leaves)
+			if err != nil {
 				return err
 			}
 			name, err := l.syncTile(level, i, hashes)
@@ -214,6 +211,15 @@ func (l *Log) syncTile(level int, index int64, hashes []tree.Hash) (name string,
 		return name, fmt.Errorf("syncing tile: %w", err)
 	}
 	return name, errors.Join(f.Sync(), f.Close())
+}
+
+// tileOf returns the hashes of a full tile: leaves from record first on, or what
+// the tiles below it give.
+func (l *Log) tileOf(level int, index, first int64, leaves []tree.Hash) ([]tree.Hash, error) {
+	if level == 0 {
+		return leaves[index*tree.Width-first:][:tree.Width], nil
+	}
+	return l.foldTile(level, index)
 }
 
 // foldTile makes the hashes of a full tile from the tiles below it.
