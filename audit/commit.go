@@ -6,11 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/mod/sumdb/tlog"
-
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
-	"github.com/caddy-soc2/caddy-soc2/audit/segment"
-	"github.com/caddy-soc2/caddy-soc2/audit/tree"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -59,6 +55,8 @@ func (l *Log) finish() {
 	}
 	l.mu.Unlock()
 	l.publish()
+	l.tiler.close()
+	l.hasher.close()
 	if l.broken {
 		l.seg.Abandon()
 	} else if err := l.seg.Close(); err != nil {
@@ -120,6 +118,7 @@ func (b *batch) emptied() *batch {
 		return &batch{}
 	}
 	b.frames, b.lengths, b.waiters = b.frames[:0], b.lengths[:0], b.waiters[:0]
+	b.records, b.leaves = b.records[:0], b.leaves[:0]
 	return b
 }
 
@@ -128,10 +127,9 @@ const maxSpare = 8 << 20
 
 // grow adds the records of a committed batch to the tree.
 func (l *Log) grow(b *batch) {
-	frames := b.frames
-	for _, n := range b.lengths {
-		l.tree.Append(tlog.RecordHash(segment.Record(frames[:n])), l.putTile)
-		frames = frames[n:]
+	b.hash()
+	for _, leaf := range b.leaves {
+		l.tree.Append(leaf, l.tiler.put)
 	}
 }
 
@@ -145,15 +143,20 @@ func (l *Log) write(b *batch) error {
 	if err := l.roll(now); err != nil {
 		return err
 	}
-	return l.put(b.frames)
+	return l.put(b)
 }
 
-// put makes frames durable in the open segment.
-func (l *Log) put(frames []byte) error {
-	if err := l.seg.Append(frames); err != nil {
+// put makes a batch durable in the open segment.
+func (l *Log) put(b *batch) error {
+	if err := l.seg.Append(b.frames); err != nil {
 		return err
 	}
-	if err := l.seg.Sync(); err != nil {
+	begun := l.hasher.begin(b)
+	err := l.seg.Sync()
+	if begun {
+		l.hasher.await()
+	}
+	if err != nil {
 		return err
 	}
 	l.sound = l.seg.Size()
@@ -193,20 +196,6 @@ func (l *Log) beginSegment(now time.Time) error {
 	return nil
 }
 
-// putTile writes a full tile. A tile that cannot be written is no failure of
-// the log: it is made again when the log is opened.
-func (l *Log) putTile(level int, index int64, hashes []tree.Hash) {
-	name := filepath.Join(l.cfg.Dir, filepath.FromSlash(tree.TilePath(level, index, tree.Width)))
-	err := l.cfg.FS.MkdirAll(filepath.Dir(name), durable.DirMode)
-	if err == nil {
-		err = durable.ReplaceFile(l.cfg.FS, name, tree.Join(hashes), false)
-	}
-	if err != nil && !l.damaged {
-		l.damaged = true
-		l.cfg.Logger.Warn("a hash tile of the audit log could not be written; it will be made again at the next start", "tile", name, "error", err)
-	}
-}
-
 // publish signs a checkpoint if the log grew since the last one.
 func (l *Log) publish() {
 	if err := l.Err(); l.broken || err != nil && !errors.Is(err, ErrClosed) {
@@ -218,7 +207,6 @@ func (l *Log) publish() {
 		return
 	}
 	if err := l.replaced(); err != nil {
-		l.broken, l.resign = true, true // to be read back, by its name
 		l.fail(nil, err)
 		return
 	}
@@ -231,6 +219,7 @@ func (l *Log) sign() error {
 	if h := l.head.Load(); h != nil && h.Size == l.tree.Size() && !l.resign {
 		return nil
 	}
+	l.tiler.flush() // what is signed can be proved
 	h := &head{
 		Head: checkpoint.Head{Origin: l.cfg.Key.Origin(), Size: l.tree.Size(), Root: l.tree.Root()},
 		tree: l.tree.Clone(),

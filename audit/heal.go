@@ -22,6 +22,12 @@ const ReserveFile = "reserve"
 // fail makes the log take no more records, and tells those who wait in b, and
 // those who queued meanwhile, that theirs are lost. b may be nil.
 func (l *Log) fail(b *batch, cause error) {
+	if err := l.replaced(); errors.Is(err, ErrReplaced) {
+		l.broken, l.resign = true, true // to be read back, by its name
+		if !errors.Is(cause, ErrReplaced) {
+			cause = fmt.Errorf("%w: %w", err, cause)
+		}
+	}
 	err := fmt.Errorf("%w: %w", ErrFailed, cause)
 	l.mu.Lock()
 	if l.err == nil || errors.Is(l.err, ErrClosed) {
@@ -77,7 +83,11 @@ func (l *Log) heal() {
 	if !l.failed() {
 		return
 	}
-	if err := errors.Join(l.keepReserve(), l.mend()); err != nil {
+	err := l.moved(l.cfg.Dir, l.lock.Stat) // the lock is on the directory that was opened
+	if err == nil {
+		err = errors.Join(l.keepReserve(), l.mend())
+	}
+	if err != nil {
 		l.cfg.Logger.Debug("the audit log does not heal yet", "error", err)
 		return
 	}
@@ -167,15 +177,15 @@ func same(a, b *tree.Tree) bool { return a.Size() == b.Size() && a.Root() == b.R
 // inscribe commits one record of the log itself, past the queue.
 func (l *Log) inscribe(body []byte) error {
 	b := &batch{first: l.tree.Size()}
-	frames, err := segment.AppendFrame(nil, b.first, 0, body)
-	if err != nil {
+	var err error
+	if b.frames, err = segment.AppendFrame(nil, b.first, 0, body); err != nil {
 		return err
 	}
-	if err := l.put(frames); err != nil {
+	b.lengths = []int{len(b.frames)}
+	if err := l.put(b); err != nil {
 		l.broken = true
 		return err
 	}
-	b.frames, b.lengths = frames, []int{len(frames)}
 	l.grown.to(b.first + 1)
 	l.grow(b)
 	l.mu.Lock()

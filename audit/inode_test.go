@@ -51,7 +51,7 @@ func TestReplacedFilesAreNoticed(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, audit.Config{CheckpointEvery: time.Millisecond})
+			b := newBench(t, audit.Config{CheckpointEvery: time.Millisecond, HealEvery: time.Hour})
 			b.append(3)
 			if err := c.change(b.dir); err != nil {
 				t.Fatal(err)
@@ -62,6 +62,24 @@ func TestReplacedFilesAreNoticed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestReplacedCheckpointIsWrittenAgain edits the checkpoint: what it signs is
+// still there, so that the log goes on, and says that it happened.
+func TestReplacedCheckpointIsWrittenAgain(t *testing.T) {
+	b := newBench(t, audit.Config{CheckpointEvery: time.Millisecond, HealEvery: time.Millisecond})
+	b.append(3)
+	if err := flip(filepath.Join(b.dir, checkpoint.File), 15); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "it is in the log", func() bool {
+		gaps := gapRecords(t, b)
+		return len(gaps) == 1 && strings.Contains(gaps[0].Reason, audit.ErrReplaced.Error())
+	})
+	await(t, "the log goes on", func() bool { return b.log.Ready() == nil })
+	b.append(1)
+	b.close()
+	b.check(b.log.Next())
 }
 
 // untilRefused waits until the log takes no more records, without giving it

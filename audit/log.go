@@ -155,6 +155,8 @@ type Log struct {
 	committed chan struct{}      // closed when the committer has ended
 	watched   chan struct{}      // closed when the watch has ended
 	signNow   chan chan struct{} // to the committer: sign, then close the channel
+	hasher    *hasher
+	tiler     *tiler
 	sealer    *sealer
 	scrubber  *scrubber
 	files     sync.Mutex // held by who seals or removes segments
@@ -169,7 +171,6 @@ type Log struct {
 	began     time.Time  // when seg got its first record
 	clock     time.Time  // of the last commit
 	tree      *tree.Tree
-	damaged   bool // a tile could not be written
 	forgetful bool // the state file could not be written
 	broken    bool // a commit failed: the segment must not be touched again
 	full      bool // the log has said that the disk is full
@@ -196,6 +197,8 @@ type batch struct {
 	since   time.Time // when it got its first record
 	frames  []byte
 	lengths []int // of each frame
+	records [][]byte
+	leaves  []tree.Hash // of the records, once they are hashed
 	waiters []*waiter
 	taken   chan struct{} // closed when the committer takes the batch; made by the first that waits for it
 }

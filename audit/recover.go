@@ -58,11 +58,14 @@ func Open(cfg Config) (*Log, error) {
 	}
 	l.SetRetention(cfg.Retention)
 	l.every.Store(int64(cfg.CheckpointEvery))
+	l.hasher, l.tiler = newHasher(), newTiler(l)
 	found, err := l.recover()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("opening audit log %s: %w", dir, err), lock.Unlock())
+	if err == nil {
+		err = l.begin(found)
 	}
-	if err := l.begin(found); err != nil {
+	if err != nil {
+		l.tiler.close()
+		l.hasher.close()
 		return nil, errors.Join(fmt.Errorf("opening audit log %s: %w", dir, err), lock.Unlock())
 	}
 	return l, nil
@@ -276,7 +279,9 @@ func (l *Log) ensureTile(level int, index int64, hashes []tree.Hash) {
 	if b, err := l.cfg.FS.ReadFile(name); err == nil && bytes.Equal(b, tree.Join(hashes)) {
 		return
 	}
-	l.putTile(level, index, hashes)
+	if err := l.writeTile(level, index, hashes); err != nil {
+		l.cfg.Logger.Warn("a hash tile of the audit log could not be written", "tile", name, "error", err)
+	}
 }
 
 // treeAt rebuilds the tree as it was before record first: from the tiles, or

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/caddy-soc2/caddy-soc2/audit/digest"
 	"github.com/caddy-soc2/caddy-soc2/audit/member"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/audit/rollup"
@@ -154,10 +155,10 @@ func (l *Log) seal(first int64) error {
 // summarize counts what a segment holds, and hashes its records.
 func summarize(frames []byte, first int64) (*rollup.Counter, []tree.Hash, error) {
 	sum := rollup.NewCounter(first)
-	var leaves []tree.Hash
+	var all [][]byte
 	var r member.Record
 	_, _, err := segment.Scan(frames, first, func(_ int64, record []byte) error {
-		leaves = append(leaves, tlog.RecordHash(record))
+		all = append(all, record)
 		if r.Read(record) == nil {
 			sum.Add(&r)
 		} else { // a body that is not what Append asks for
@@ -165,7 +166,7 @@ func summarize(frames []byte, first int64) (*rollup.Counter, []tree.Hash, error)
 		}
 		return nil
 	})
-	return sum, leaves, err
+	return sum, digest.Leaves(nil, all), err
 }
 
 // syncTiles makes the tiles durable that the records of a segment completed,
