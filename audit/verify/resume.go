@@ -158,6 +158,9 @@ func (c *check) keep(end bool) error {
 	if c.opt.Save == nil || !c.OK() || len(c.wrong) > 0 || !end && (!c.prefix || now.Sub(c.saved) < saveEvery) {
 		return nil
 	}
+	if h := c.state; !end && h != nil && h.Head != nil && c.tree.Size() < h.Head.Size {
+		return nil // it is not known yet whether this is the same log
+	}
 	c.saved = now
 	if c.prefix {
 		c.position()

@@ -240,6 +240,9 @@ func (c *check) run(resume bool) error {
 
 // segments lists the segments, without those that are no regular files.
 func (c *check) segments() ([]records.Segment, error) {
+	if info, err := fs.Lstat(c.dir, records.Folder); err == nil && !info.IsDir() {
+		return nil, nil // its name was reported
+	}
 	list, err := records.Dir{FS: c.dir}.Segments()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %w", errCannotTell, err)
