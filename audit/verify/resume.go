@@ -89,7 +89,7 @@ func (c *check) restore() {
 	c.Resumed, c.Pruned, c.Records = s.Size, s.Pruned, s.Size-s.Pruned
 	c.retained, c.From, c.closed = s.Erased, s.From, s.Closed
 	c.lastFirst = s.Files[len(s.Files)-1].First
-	c.files_ = slices.Clone(s.Files)
+	c.verified = slices.Clone(s.Files)
 	c.rollups.newest = s.Newest
 	c.rollups.known = s.Pruned == 0 || s.Newest >= 0
 	files := map[int64]File{}
@@ -181,7 +181,7 @@ func (c *check) keep(end bool) error {
 // position notes how far the sealed segments go.
 func (c *check) position() {
 	s := &State{
-		Version: stateVersion, Files: slices.Clone(c.files_), Size: c.tree.Size(), Pruned: c.Pruned, Erased: c.retained,
+		Version: stateVersion, Files: slices.Clone(c.verified), Size: c.tree.Size(), Pruned: c.Pruned, Erased: c.retained,
 		From: c.From, Closed: c.closed, Newest: c.rollups.newest,
 	}
 	for level := 0; s.Size>>(8*level) > 0; level++ {

@@ -177,7 +177,7 @@ type check struct {
 	record   member.Record
 	tileBuf  []byte
 	rollups  rollupCheck
-	files_   []File // verified sealed segments from the first on without a gap, for the state
+	verified []File // verified sealed segments from the first on without a gap, for the state
 	prefix   bool   // so far there was no other
 	lost     int64  // tiles that are not present
 	wrong    []Problem
