@@ -49,8 +49,8 @@ func TestMemoryDoesNotGrowWithTheSegment(t *testing.T) {
 	if err != nil || !r.OK() || r.Records < 60_000 {
 		t.Fatal(err, r)
 	}
-	if most > 8<<20 || most == 0 {
-		t.Errorf("%d bytes more than before", most)
+	if most > 8<<20 || pieces < 100 {
+		t.Errorf("%d bytes more than before, after %d pieces", most, pieces)
 	}
 	t.Logf("at most %d KiB in %d pieces", most>>10, pieces)
 }
