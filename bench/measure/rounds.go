@@ -2,6 +2,7 @@ package measure
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/bits"
@@ -22,10 +23,16 @@ func (s Sample) Rate() float64 { return float64(s.Ops) / s.Elapsed.Seconds() }
 // CPUPerMillion is the CPU time of a million operations, in seconds.
 func (s Sample) CPUPerMillion() float64 { return s.CPU.Seconds() * 1e6 / float64(s.Ops) }
 
+// Runner is a variant that is ready to run. Run may be called many times.
+type Runner struct {
+	Run   func(ctx context.Context, d time.Duration) (Sample, error)
+	Close func() error // nil if there is nothing to close
+}
+
 // Variant is one of the things that are compared.
 type Variant struct {
 	Name string
-	Run  func(ctx context.Context, d time.Duration) (Sample, error)
+	Open func(ctx context.Context) (Runner, error)
 }
 
 // Round holds the samples of a round by the names of the variants.
@@ -34,28 +41,29 @@ type Round map[string]Sample
 // Plan says how often and how long variants are run.
 type Plan struct {
 	Rounds   int
-	Each     time.Duration
+	Each     time.Duration // of each variant in each round
 	Progress io.Writer
 }
 
-// Run runs all variants in each round, after a round that does not count.
+// turns is how many parts a variant's time in a round is cut into. The parts
+// of all variants alternate: others' use of the disk comes in bursts of seconds,
+// which so hit all variants.
+const turns = 10
+
+// Run runs all variants in each round, after a shorter one that does not count.
 func (p Plan) Run(ctx context.Context, variants ...Variant) ([]Round, error) {
 	var rounds []Round
 	for n := range p.Rounds + 1 {
-		r, each := Round{}, p.Each
+		each := p.Each
 		if n == 0 {
 			each /= 2
 		}
-		for i := range variants {
-			v := variants[(i+n)%len(variants)]
-			s, err := v.Run(ctx, each)
-			if err == nil {
-				err = ctx.Err()
-			}
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", v.Name, err)
-			}
-			r[v.Name] = s
+		r, err := round(ctx, n, each, variants)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range variants {
+			s := r[v.Name]
 			fmt.Fprintf(p.Progress, "  round %d/%d  %-28s %9.0f/s  p50 %-9s p99 %-9s cpu %.2f s/1M\n",
 				n, p.Rounds, v.Name, s.Rate(), s.Latency.Quantile(0.5), s.Latency.Quantile(0.99), s.CPUPerMillion())
 		}
@@ -64,6 +72,42 @@ func (p Plan) Run(ctx context.Context, variants ...Variant) ([]Round, error) {
 		}
 	}
 	return rounds, nil
+}
+
+// round opens all variants, runs them in turns and closes them.
+func round(ctx context.Context, n int, each time.Duration, variants []Variant) (r Round, err error) {
+	r = Round{}
+	runners := make([]Runner, len(variants))
+	for i, v := range variants {
+		if runners[i], err = v.Open(ctx); err != nil {
+			return nil, fmt.Errorf("%s: %w", v.Name, err)
+		}
+		if done := runners[i].Close; done != nil {
+			defer func() { err = errors.Join(err, done()) }()
+		}
+	}
+	for turn := range turns {
+		for i := range variants {
+			i = (i + turn + n) % len(variants)
+			s, err := runners[i].Run(ctx, each/turns)
+			if err = errors.Join(err, ctx.Err()); err != nil {
+				return nil, fmt.Errorf("%s: %w", variants[i].Name, err)
+			}
+			r[variants[i].Name] = r[variants[i].Name].plus(s)
+		}
+	}
+	return r, nil
+}
+
+// plus adds what a variant did in another part of the round.
+func (s Sample) plus(o Sample) Sample {
+	if s.Latency == nil {
+		s.Latency = &Latency{}
+	}
+	if o.Latency != nil {
+		s.Latency.Merge(o.Latency)
+	}
+	return Sample{s.Ops + o.Ops, s.Elapsed + o.Elapsed, s.CPU + o.CPU, s.Latency}
 }
 
 // Over takes a value from each round and returns their spread.
@@ -95,6 +139,9 @@ func (l *Latency) Merge(o *Latency) {
 	}
 	l.n += o.n
 }
+
+// Reset empties the histogram.
+func (l *Latency) Reset() { *l = Latency{} }
 
 // Count is the number of durations.
 func (l *Latency) Count() int64 { return l.n }
