@@ -45,10 +45,10 @@ type Plan struct {
 	Progress io.Writer
 }
 
-// parts is how many pieces a variant's time in a round is cut into. The parts
+// turns is how many parts a variant's time in a round is cut into. The parts
 // of all variants alternate: others' use of the disk comes in bursts of seconds,
 // which so hit all variants.
-const parts = 10
+const turns = 10
 
 // Run runs all variants in each round, after a shorter one that does not count.
 func (p Plan) Run(ctx context.Context, variants ...Variant) ([]Round, error) {
@@ -86,10 +86,10 @@ func round(ctx context.Context, n int, each time.Duration, variants []Variant) (
 			defer func() { err = errors.Join(err, done()) }()
 		}
 	}
-	for turn := range parts {
+	for turn := range turns {
 		for i := range variants {
 			i = (i + turn + n) % len(variants)
-			s, err := runners[i].Run(ctx, each/parts)
+			s, err := runners[i].Run(ctx, each/turns)
 			if err = errors.Join(err, ctx.Err()); err != nil {
 				return nil, fmt.Errorf("%s: %w", variants[i].Name, err)
 			}
