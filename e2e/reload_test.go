@@ -21,7 +21,12 @@ type admin struct {
 
 func startAdmin(t *testing.T, upstream string) *admin {
 	t.Helper()
-	h := newHome(t)
+	return newHome(t).startAdmin(upstream)
+}
+
+func (h home) startAdmin(upstream string) *admin {
+	t := h.t
+	t.Helper()
 	a := &admin{h: h, https: freePort(t), http: freePort(t), upstream: upstream}
 	a.api = fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	name := filepath.Join(h.dir, "config.json")
