@@ -20,7 +20,7 @@ const (
 	defaultLimit = 1000    // records of an answer
 	maxLimit     = 10_000  // records of an answer that does not follow
 	batchBytes   = 1 << 18 // records in memory for a client, besides the last
-	writeTime    = 30 * time.Second
+	writeTime    = 10 * time.Second
 )
 
 // listing is a request for records in order.
@@ -121,10 +121,7 @@ func (s *stream) serve(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	defer context.AfterFunc(s.api.ending(), func() {
-		cancel()
-		_ = control.SetWriteDeadline(time.Now()) // a client that does not read is not waited for
-	})()
+	defer context.AfterFunc(s.api.ending(), cancel)() // deadlines are not set from there: Caddy's writer has no lock
 	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
 	_ = control.Flush() // the client of a log in which nothing happens learns that it is connected
 	for s.next < s.to {
