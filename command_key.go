@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
+	"github.com/caddy-soc2/caddy-soc2/audit/cosignature"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -30,11 +31,16 @@ func keyCommand() *cobra.Command {
 			"Makes the next key the log's key, and puts the old one aside. It refuses until both\nhave signed the newest checkpoint. From the next start of the server on the new key\nsigns alone.",
 			cobra.NoArgs, promoteKey),
 	}
+	witness := command("witness", "Print the verifier key of this instance's witness",
+		"Prints the public half of the key with which this instance cosigns the logs of\nothers, NAME+HASH+KEY. Those logs name it beside the witness's URL.",
+		cobra.NoArgs, showWitnessKey)
+	witness.Flags().String("file", filepath.Join(defaultDataDir(), filepath.FromSlash(witnessKeyFile)), "file of the private key")
 	parent := &cobra.Command{Use: "key", Short: "Make, show or rotate the key of a log"}
 	for _, c := range commands {
 		c.Flags().String("file", filepath.Join(defaultDataDir(), filepath.FromSlash(keyFile)), "file of the private key")
 		parent.AddCommand(c)
 	}
+	parent.AddCommand(witness)
 	promote := commands[len(commands)-1]
 	promote.Flags().String("dir", logDir(nil), "directory of the log, whose newest checkpoint both keys must have signed")
 	return parent
@@ -60,6 +66,19 @@ func showKeys(cmd *cobra.Command, _ []string) (int, error) {
 		}
 	}
 	return 0, nil
+}
+
+func showWitnessKey(cmd *cobra.Command, _ []string) (int, error) {
+	b, err := os.ReadFile(keyFileOf(cmd))
+	if err != nil {
+		return 1, fmt.Errorf("reading the witness's key: %w: a server with a witness_server makes it", err)
+	}
+	key, err := cosignature.ParseKey(string(b))
+	if err != nil {
+		return 1, fmt.Errorf("reading the witness's key: %w", err)
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), key.Public())
+	return 0, err
 }
 
 func newKey(cmd *cobra.Command, args []string) (int, error) {

@@ -87,6 +87,9 @@ http://127.0.0.1:%d {
 		if code := s.p.stop(syscall.SIGTERM); code != 0 {
 			t.Errorf("exit %d:\n%s", code, s.p.text())
 		}
+		if code, out := s.h.run("caddy", "soc2", "key", "witness"); code != 0 || strings.TrimSpace(out) != s.witness.Public() {
+			t.Errorf("exit %d: %s", code, out)
+		}
 		args := []string{filepath.Join(s.dir, "log"), "--key", s.log.Public(), "--witness"}
 		if code, out := s.h.run("soc2-verify", append(args, both[1-i].witness.Public())...); code != 0 || !strings.Contains(out, "cosigned by "+both[1-i].name+"/witness") {
 			t.Errorf("exit %d: %s", code, out)
