@@ -1,14 +1,19 @@
 package soc2
 
 import (
+	"errors"
+	"strconv"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/dustin/go-humanize"
 
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
+	"github.com/caddy-soc2/caddy-soc2/handlers/witness"
 )
 
 // directives is the one table of this module's directives, from the outermost
@@ -22,6 +27,7 @@ var directives = []struct {
 	{"soc2_audit", "tracing", record.ParseCaddyfile},
 	{"soc2_headers", "header", headers.ParseCaddyfile},
 	{"soc2_evidence", "respond", evidence.ParseCaddyfile},
+	{"soc2_witness", "respond", witness.ParseCaddyfile},
 }
 
 func init() {
@@ -52,10 +58,28 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //		profile  baseline|strict|api
 //		data_dir <path>
 //		audit {
-//			mode       durable|async
+//			mode       durable|async|strict
+//			on_failure refuse|count
+//			queue      <size>
+//			deadline   <duration>
 //			dir        <path>
-//			key_file   <path>
+//			key        <path>|env:<name>|credential:<name>
 //			checkpoint every <duration>
+//			retain     <duration>
+//			scrub      every <duration> [<size a second>]
+//			witness    <url> <vkey>
+//			witness_interval <duration>
+//			timestamp  <url> {
+//				roots    <file>
+//				interval <duration>
+//			}
+//			…          (see Privacy.option)
+//		}
+//		witness_server {
+//			name     <name>
+//			key_file <path>
+//			dir      <path>
+//			log      <vkey>...
 //		}
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -74,8 +98,11 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = text(d, &a.DataDir)
 		case "audit":
 			err = a.Audit.unmarshal(d)
+		case "witness_server":
+			a.Witness = new(WitnessServer)
+			err = a.Witness.unmarshal(d)
 		default:
-			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir and audit", d.Val())
+			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, audit and witness_server", d.Val())
 		}
 		if err != nil {
 			return err
@@ -93,14 +120,34 @@ func (a *Audit) unmarshal(d *caddyfile.Dispenser) error {
 		switch d.Val() {
 		case "mode":
 			err = text(d, &a.Mode)
+		case "on_failure":
+			err = text(d, &a.OnFailure)
+		case "queue":
+			err = size(d, &a.QueueBytes)
+		case "deadline":
+			err = duration(d, &a.Deadline)
 		case "dir":
 			err = text(d, &a.Dir)
-		case "key_file":
-			err = text(d, &a.KeyFile)
+		case "key":
+			err = text(d, &a.Key)
 		case "checkpoint":
 			err = a.checkpoint(d)
+		case "retain":
+			err = duration(d, &a.Retain)
+		case "scrub":
+			err = a.scrub(d)
+		case "witness":
+			err = a.witness(d)
+		case "witness_interval":
+			err = duration(d, &a.WitnessInterval)
+		case "timestamp":
+			err = a.timestamp(d)
 		default:
-			err = d.Errf("soc2 audit has no option %q: it has mode, dir, key_file and checkpoint", d.Val())
+			var known bool
+			if known, err = a.option(d); known {
+				break
+			}
+			err = d.Errf("soc2 audit has no option %q: it has mode, on_failure, queue, deadline, dir, key, checkpoint, retain, scrub, witness, witness_interval, timestamp, rule, redact, show_query, pseudonymize and encrypt", d.Val())
 		}
 		if err != nil {
 			return err
@@ -122,12 +169,142 @@ func (a *Audit) checkpoint(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+func (a *Audit) scrub(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) < 2 || len(args) > 3 || args[0] != "every" {
+		return d.Errf("soc2 audit scrub is written: scrub every 24h 8MiB")
+	}
+	interval, err := caddy.ParseDuration(args[1])
+	if err != nil {
+		return d.Errf("soc2 audit scrub every %q: it is not a duration like 24h", args[1])
+	}
+	a.ScrubInterval = caddy.Duration(interval)
+	if len(args) == 3 {
+		n, err := humanize.ParseBytes(args[2])
+		if err != nil || n == 0 || n > 1<<31-1 {
+			return d.Errf("soc2 audit scrub rate %q: it is not a size like 8MiB", args[2])
+		}
+		a.ScrubRate = int(n)
+	}
+	return nil
+}
+
+func (a *Audit) witness(d *caddyfile.Dispenser) error {
+	var w Witness
+	if !d.AllArgs(&w.URL, &w.Key) {
+		return d.Err("soc2 audit witness is written: witness https://witness.example NAME+HASH+KEY")
+	}
+	a.Witnesses = append(a.Witnesses, w)
+	return nil
+}
+
+func (a *Audit) timestamp(d *caddyfile.Dispenser) error {
+	a.Timestamp = new(Timestamp)
+	if !d.AllArgs(&a.Timestamp.URL) {
+		return d.Err("soc2 audit timestamp takes the URL of an RFC 3161 authority")
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch d.Val() {
+		case "roots":
+			err = text(d, &a.Timestamp.Roots)
+		case "interval":
+			err = duration(d, &a.Timestamp.Interval)
+		default:
+			err = d.Errf("soc2 audit timestamp has no option %q: it has roots and interval", d.Val())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *WitnessServer) unmarshal(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.Errf("soc2 witness_server takes a block and no argument, but has %q", d.Val())
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch d.Val() {
+		case "name":
+			err = text(d, &w.Name)
+		case "key_file":
+			err = text(d, &w.KeyFile)
+		case "dir":
+			err = text(d, &w.Dir)
+		case "log":
+			if list := d.RemainingArgs(); len(list) > 0 {
+				w.Logs = append(w.Logs, list...)
+			} else {
+				err = d.Err("log takes the verifier keys, NAME+HASH+KEY, of a log")
+			}
+		default:
+			err = d.Errf("soc2 witness_server has no option %q: it has name, key_file, dir and log", d.Val())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // text reads an option's one argument.
 func text(d *caddyfile.Dispenser, to *string) error {
 	name := d.Val()
 	if !d.AllArgs(to) {
 		return d.Errf("%s takes one argument", name)
 	}
+	return nil
+}
+
+// list reads an option's arguments, of which there is at least one.
+func list(d *caddyfile.Dispenser, to *[]string) error {
+	name := d.Val()
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.Errf("%s takes at least one argument", name)
+	}
+	*to = append(*to, args...)
+	return nil
+}
+
+// parseCount reads one positive number.
+func parseCount(args []string) (int, error) {
+	n, err := strconv.Atoi(args[0])
+	if err != nil || n <= 0 || len(args) > 1 {
+		return 0, errors.New("not one positive number")
+	}
+	return n, nil
+}
+
+// duration reads an option's one argument, like 10s.
+func duration(d *caddyfile.Dispenser, to *caddy.Duration) error {
+	var arg string
+	name := d.Val()
+	if err := text(d, &arg); err != nil {
+		return err
+	}
+	v, err := caddy.ParseDuration(arg)
+	if err != nil {
+		return d.Errf("%s %q: it is not a duration like 10s", name, arg)
+	}
+	*to = caddy.Duration(v)
+	return nil
+}
+
+// size reads an option's one argument, like 16MiB.
+func size(d *caddyfile.Dispenser, to *int) error {
+	var arg string
+	name := d.Val()
+	if err := text(d, &arg); err != nil {
+		return err
+	}
+	n, err := humanize.ParseBytes(arg)
+	if err != nil || n > 1<<31-1 {
+		return d.Errf("%s %q: it is not a size like 16MiB", name, arg)
+	}
+	*to = int(n)
 	return nil
 }
 

@@ -3,17 +3,14 @@ package soc2
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -22,7 +19,6 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/audit/verify"
-	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
 func init() {
@@ -36,7 +32,7 @@ the log that it leaves. The log is verified offline by anyone who has its
 verifier key; it is evidence for an auditor, not an attestation.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.AddCommand(proxyCommand(), verifyCommand(), showCommand(), tailCommand(),
-				exportCommand(), keyCommand(), healthcheckCommand())
+				exportCommand(), keyCommand(), forgetCommand(), holdCommand(), healthcheckCommand())
 		},
 	})
 }
@@ -98,7 +94,7 @@ func recordsOf(dir string) (records.Dir, error) {
 	if _, err := os.Stat(filepath.Join(dir, records.Folder)); err != nil {
 		return records.Dir{}, fmt.Errorf("%s is not an audit log: %w: name its directory with --dir", dir, err)
 	}
-	return records.Dir{FS: os.DirFS(dir)}, nil
+	return records.Dir{FS: os.DirFS(dir), Index: new(records.Index)}, nil
 }
 
 func verifyCommand() *cobra.Command {
@@ -113,6 +109,9 @@ Exit status: 0 verified, 1 evidence of tampering or gaps, 2 wrong usage,
 3 the verification could not be made.`,
 		cobra.MaximumNArgs(1), runVerify)
 	cmd.Flags().StringArray("key", nil, "verifier key, NAME+HASH+KEY, or a file with it; may be repeated")
+	cmd.Flags().StringArray("checkpoint", nil, "file with a checkpoint that was kept, with which the log must be consistent; may be repeated")
+	cmd.Flags().String("state", "", "file that keeps how far the log was verified, to go on from there and to find a log that was put back")
+	cmd.Flags().Bool("full", false, "read all of the log again, in spite of the state")
 	cmd.Flags().Bool("json", false, "print the report as JSON")
 	return cmd
 }
@@ -133,125 +132,13 @@ func runVerify(cmd *cobra.Command, args []string) (int, error) {
 		return verify.ExitUsage, err
 	}
 	asJSON, _ := cmd.Flags().GetBool("json")
-	return verify.Command{Dir: dir, Keys: keys, JSON: asJSON, Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr()}.Run(), nil
-}
-
-func showCommand() *cobra.Command {
-	return dirFlag(command("show REQUEST-ID", "Print the record of a request",
-		"Prints the record of the request that has the given id, which the response\ncarries as X-Request-Id. The record is printed as it is stored: JSON, in one line.",
-		cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) (int, error) {
-			id, err := audit.ParseID(args[0])
-			if err != nil {
-				return 2, err
-			}
-			dir, err := recordsOf(dirOf(cmd))
-			if err != nil {
-				return 1, err
-			}
-			_, record, err := audit.Find(dir, id)
-			if err != nil {
-				return 1, err
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", record)
-			return 0, err
-		}))
-}
-
-func tailCommand() *cobra.Command {
-	cmd := dirFlag(command("tail", "Print the newest records",
-		"Prints the newest records as they are stored, one JSON object a line, and with\n--follow those that come until it is interrupted.",
-		cobra.NoArgs, runTail))
-	cmd.Flags().IntP("lines", "n", 10, "how many records to print")
-	cmd.Flags().BoolP("follow", "f", false, "go on with new records")
-	return cmd
-}
-
-// pollInterval is how often tail looks for new records.
-const pollInterval = 200 * time.Millisecond
-
-func runTail(cmd *cobra.Command, _ []string) (int, error) {
-	dir, err := recordsOf(dirOf(cmd))
-	if err != nil {
-		return 1, err
-	}
-	n, _ := cmd.Flags().GetInt("lines")
-	follow, _ := cmd.Flags().GetBool("follow")
-	from := int64(0)
-	if err := dir.Newest(func(seq int64, _ []byte) bool { from = seq + 1; return false }); err != nil {
-		return 1, err
-	}
-	ctx, cancel := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-	defer cancel()
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
-	for from = max(0, from-int64(n)); ; {
-		from, err = dir.Scan(from, func(_ int64, record []byte) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", record)
-			return err
-		})
-		if err != nil || !follow {
-			return 0, err
-		}
-		select {
-		case <-ctx.Done():
-			return 0, nil
-		case <-tick.C:
-		}
-	}
-}
-
-func exportCommand() *cobra.Command {
-	cmd := command("export [DIR] --tiles OUT", "Write a log as plain C2SP tlog-tiles files",
-		"Writes the records, hash tiles and checkpoint of the log in DIR to the empty or new\ndirectory OUT, in the layout of C2SP tlog-tiles, for tools that read such logs.",
-		cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) (int, error) {
-			out, _ := cmd.Flags().GetString("tiles")
-			if out == "" {
-				return 2, errors.New("--tiles is needed: the directory to write to")
-			}
-			head, err := audit.Export(logDir(args), out, nil)
-			if err != nil {
-				return 1, err
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "exported %d records of %s to %s\n", head.Size, head.Origin, out)
-			return 0, err
-		})
-	cmd.Flags().String("tiles", "", "directory to write to")
-	return cmd
-}
-
-func keyCommand() *cobra.Command {
-	file := filepath.Join(defaultDataDir(), filepath.FromSlash(keyFile))
-	show := command("show", "Print the verifier key, NAME+HASH+KEY",
-		"Prints the public half of the log's key, in the form of C2SP signed-note. Give it\nto whoever verifies the log, on a way that does not pass through this host's log.",
-		cobra.NoArgs, func(cmd *cobra.Command, _ []string) (int, error) {
-			name, _ := cmd.Flags().GetString("file")
-			key, err := audit.LoadKey(name)
-			if err != nil {
-				return 1, err
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), key.Public())
-			return 0, err
-		})
-	fresh := command("new ORIGIN", "Make the key of a new log",
-		"Makes an Ed25519 key for the log named ORIGIN, for example edge-1.example.com/soc2,\nwrites it to a file that must not exist yet and prints the verifier key. A log makes\nits own key when it has none; this is for keys that are made elsewhere.",
-		cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) (int, error) {
-			name, _ := cmd.Flags().GetString("file")
-			key, err := audit.NewKey(args[0])
-			if err != nil {
-				return 2, err
-			}
-			if err := key.Save(durable.OS{}, name); err != nil {
-				return 1, err
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), key.Public())
-			return 0, err
-		})
-	for _, c := range []*cobra.Command{show, fresh} {
-		c.Flags().String("file", file, "file of the private key")
-	}
-	parent := &cobra.Command{Use: "key", Short: "Make or show the key of a log"}
-	parent.AddCommand(show, fresh)
-	return parent
+	checkpoints, _ := cmd.Flags().GetStringArray("checkpoint")
+	state, _ := cmd.Flags().GetString("state")
+	full, _ := cmd.Flags().GetBool("full")
+	return verify.Command{
+		Dir: dir, Keys: keys, JSON: asJSON, Checkpoints: checkpoints, State: state, Full: full,
+		Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr(),
+	}.Run(), nil
 }
 
 func healthcheckCommand() *cobra.Command {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -14,10 +13,11 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
-	"go.uber.org/zap/exp/zapslog"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
+	"github.com/caddy-soc2/caddy-soc2/audit/notary"
+	"github.com/caddy-soc2/caddy-soc2/audit/policy"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -32,8 +32,14 @@ var logs = caddy.NewUsagePool()
 type sharedLog struct {
 	dir    string
 	log    atomic.Pointer[audit.Log]
+	notary atomic.Pointer[notary.Notary]
 	lost   atomic.Bool // a record could not be kept; said in the server's log
+	bare   atomic.Bool // personal data could not be protected; said in the server's log
 	rejoin sync.Mutex  // serializes reopening
+
+	counters policy.Counters // requests that policies left out
+	teller   chan struct{}   // closed when the telling of them is to end
+	told     chan struct{}   // closed when it has ended
 
 	mu       sync.Mutex // guards the fields below
 	requests int
@@ -61,17 +67,21 @@ func awaitLeaving(limit time.Duration) {
 		case <-s.closed:
 			return true
 		case <-deadline.C:
-			_ = s.get().Close() // those that are still running are cut off
+			s.cutOff()
 			return false
 		}
 	})
 }
 
-// begin lets a request in: the log stays open until end.
-func (s *sharedLog) begin() error {
+// begin lets a request in: the log stays open until end. While the log takes
+// no records, requests are refused unless they only count.
+func (s *sharedLog) begin(counts bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.get().Err(); err != nil { // under the lock: close holds it
+	log := s.get()
+	err := log.Ready() // under the lock: close holds it
+	if err != nil && (!counts || errors.Is(err, audit.ErrClosed)) {
+		log.Miss(causeOf(err), audit.Missed{Refused: 1})
 		return err
 	}
 	s.requests++
@@ -86,6 +96,15 @@ func (s *sharedLog) end() {
 	if last {
 		_ = s.close()
 	}
+}
+
+// cutOff closes the log under the requests that still run. They are counted.
+func (s *sharedLog) cutOff() {
+	s.mu.Lock()
+	running := s.requests
+	s.mu.Unlock()
+	s.get().Miss(audit.CauseExit, audit.Missed{Served: int64(running)})
+	_ = s.shut() // it has said in the server's log what went wrong
 }
 
 // Destruct closes the log when the last request has ended. It implements
@@ -113,7 +132,7 @@ func (s *sharedLog) close() error {
 	}
 	defer close(s.closed)
 	leaving.CompareAndDelete(s.dir, s)
-	return s.get().Close()
+	return s.shut()
 }
 
 // takeBack returns the log of a directory that only requests still use.
@@ -144,55 +163,60 @@ func joinLog(a *App) (*sharedLog, error) {
 	if real, err := filepath.EvalSymlinks(dir); err == nil {
 		dir = real // one log has one name here
 	}
-	key, err := logKey(a, dir)
+	keys, err := logKeys(a, dir)
 	if err != nil {
-		return nil, fmt.Errorf("soc2: audit key_file: %w", err)
+		return nil, fmt.Errorf("soc2: audit key: %w", err)
 	}
 	v, _, err := logs.LoadOrNew(dir, func() (caddy.Destructor, error) {
 		if s := takeBack(dir); s != nil {
 			return s, nil
 		}
-		log, err := openLog(a, dir, key)
+		log, err := openLog(a, dir, keys)
 		if err != nil {
 			return nil, err
 		}
 		s := &sharedLog{dir: dir}
-		s.log.Store(log)
+		s.use(log, a.InstanceName)
 		return s, nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	s, _ := v.(*sharedLog)
-	if err := s.join(a, key); err != nil {
+	if err := s.join(a, keys); err != nil {
 		return nil, errors.Join(err, s.leave())
 	}
 	return s, nil
 }
 
-// logKey reads the log's key. A log that is to be begun gets one if there is
+// logKeys reads the log's keys. A log that is to be begun gets one if there is
 // none; one that exists needs its own.
-func logKey(a *App, dir string) (*audit.Key, error) {
-	name := a.Audit.KeyFile
-	if _, err := os.Stat(filepath.Join(dir, checkpoint.File)); err == nil {
-		key, err := audit.LoadKey(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%w: it is the key of the log in %s: put it back, or set audit dir to another directory to begin a new log", err, dir)
-		}
-		return key, err
-	}
-	key, err := audit.EnsureKey(durable.OS{}, name, a.InstanceName+"/soc2")
+func logKeys(a *App, dir string) (audit.KeySet, error) {
+	source, err := audit.ParseSource(a.Audit.Key)
 	if err != nil {
-		return nil, remedy(err, "make it writable, or set data_dir or key_file to a place that is")
+		return audit.KeySet{}, err
 	}
-	return key, nil
+	if _, err := os.Stat(filepath.Join(dir, checkpoint.File)); err == nil {
+		keys, err := source.LoadSet()
+		if errors.Is(err, fs.ErrNotExist) {
+			return keys, fmt.Errorf("%w: it is the key of the log in %s: put it back, or set audit dir to another directory to begin a new log", err, dir)
+		}
+		return keys, err
+	}
+	if _, err := source.Ensure(durable.OS{}, a.InstanceName+"/soc2"); err != nil {
+		return audit.KeySet{}, remedy(err, "make it writable, or set data_dir or audit key to a place that is")
+	}
+	return source.LoadSet()
 }
 
-func openLog(a *App, dir string, key *audit.Key) (*audit.Log, error) {
+func openLog(a *App, dir string, keys audit.KeySet) (*audit.Log, error) {
 	log, err := audit.Open(audit.Config{
-		Dir: dir, Key: key, Instance: a.InstanceName,
+		Dir: dir, Key: keys.Key, Cosigners: keys.Cosigners(), Instance: a.InstanceName,
 		CheckpointEvery: time.Duration(a.Audit.CheckpointInterval),
-		Logger:          slog.New(zapslog.NewHandler(caddy.Log().Named("soc2").Core())),
+		QueueBytes:      a.Audit.QueueBytes,
+		Deadline:        time.Duration(a.Audit.Deadline),
+		StateFile:       filepath.Join(a.DataDir, filepath.FromSlash(stateFile)),
+		Logger:          slogger(),
 	})
 	switch {
 	case err == nil:
@@ -217,31 +241,86 @@ func remedy(err error, what string) error {
 
 // join checks that a configuration may use the open log, and opens it again if
 // it failed.
-func (s *sharedLog) join(a *App, key *audit.Key) error {
+func (s *sharedLog) join(a *App, keys audit.KeySet) error {
 	s.rejoin.Lock()
 	defer s.rejoin.Unlock()
 	log := s.get()
-	if log.Key().Public() != key.Public() {
-		return fmt.Errorf("soc2: audit key_file %s: the log in %s is open with another key: restart to change it", a.Audit.KeyFile, s.dir)
+	if log.Key().Public() != keys.Key.Public() {
+		return fmt.Errorf("soc2: audit key %s: the log in %s is open with another key: restart to change it", a.Audit.Key, s.dir)
+	}
+	if n := len(keys.Cosigners()); n != len(log.Keys())-1 {
+		caddy.Log().Named("soc2").Warn("the log's keys have changed; a restart takes them up", zap.String("key", a.Audit.Key))
 	}
 	if log.Err() == nil {
 		return nil
 	}
-	_ = log.Close() // it failed already, and has said why
-	log, err := openLog(a, s.dir, key)
+	_ = s.shut() // it failed already, and has said why
+	log, err := openLog(a, s.dir, keys)
 	if err != nil {
 		return err
 	}
-	s.log.Store(log)
+	s.use(log, a.InstanceName)
 	s.lost.Store(false)
 	return nil
+}
+
+// use makes a log that was just opened the one that is shared.
+func (s *sharedLog) use(log *audit.Log, instance string) {
+	s.log.Store(log)
+	s.notary.Store(newNotary(log, instance))
+	s.teller, s.told = make(chan struct{}), make(chan struct{})
+	go s.tell(instance, s.teller, s.told)
+}
+
+// tellEvery is how often the requests that policies leave out are recorded.
+const tellEvery = time.Minute
+
+// tell records, until stop is closed and once more then, how many requests
+// policies left out of the log.
+func (s *sharedLog) tell(instance string, stop <-chan struct{}, ended chan<- struct{}) {
+	defer close(ended)
+	tick := time.NewTicker(tellEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			s.tellOmitted(instance)
+		case <-stop:
+			s.tellOmitted(instance)
+			return
+		}
+	}
+}
+
+func (s *sharedLog) tellOmitted(instance string) {
+	list := s.counters.Take()
+	for i, o := range list {
+		r := audit.LogGap{Time: o.To, Cause: "policy", Rule: o.Rule, Reason: o.Reason, From: o.From, To: o.To, Served: o.Count}
+		if err := s.appendNow(&r, instance, false); err != nil {
+			s.counters.Return(list[i:])
+			return
+		}
+	}
+}
+
+// shut closes the log, and what works for it.
+func (s *sharedLog) shut() error {
+	close(s.teller)
+	<-s.told
+	s.notary.Load().Close()
+	return s.get().Close()
 }
 
 func (s *sharedLog) get() *audit.Log { return s.log.Load() }
 
 // configure applies the settings of the configuration that now runs.
-func (s *sharedLog) configure(a *App) {
-	s.get().SetCheckpointInterval(time.Duration(a.Audit.CheckpointInterval))
+func (s *sharedLog) configure(a *App) error {
+	log := s.get()
+	log.SetCheckpointInterval(time.Duration(a.Audit.CheckpointInterval))
+	log.SetLimits(a.Audit.QueueBytes, time.Duration(a.Audit.Deadline))
+	log.SetRetention(audit.Retention{Keep: time.Duration(a.Audit.Retain), Held: a.privacy.held})
+	log.SetScrub(audit.Scrub{Every: time.Duration(a.Audit.ScrubInterval), Rate: int64(a.Audit.ScrubRate)})
+	return s.notary.Load().Set(a.anchors)
 }
 
 func (s *sharedLog) leave() error {
@@ -252,22 +331,72 @@ func (s *sharedLog) leave() error {
 // bodies pools the buffers in which records are encoded.
 var bodies = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
 
-// record encodes and appends the record of a request, and waits for it to be
-// durable if wait is set. It ends what begin began.
-func (s *sharedLog) record(ev *audit.Event, instance string, wait bool) error {
-	defer s.end()
+// appendNow encodes and appends a record, and waits for it to be durable if
+// wait is set.
+func (s *sharedLog) appendNow(r audit.Body, instance string, wait bool) error {
 	buf, _ := bodies.Get().(*[]byte)
-	*buf = ev.AppendBody((*buf)[:0], instance)
+	defer bodies.Put(buf)
+	*buf = r.AppendBody((*buf)[:0], instance)
 	var err error
 	if wait {
 		_, err = s.get().Append(context.Background(), *buf)
 	} else {
 		_, err = s.get().Enqueue(context.Background(), *buf)
 	}
-	bodies.Put(buf)
-	if err != nil && !s.lost.Swap(true) {
-		caddy.Log().Named("soc2").Error("the record of a request was not kept; this is said once",
-			zap.Bool("response_withheld", wait), zap.String("request_id", ev.ID.String()), zap.Error(err))
+	return err
+}
+
+// record appends the record of a request. It ends what begin began.
+func (s *sharedLog) record(ev *audit.Event, instance string, wait, counts bool) error {
+	defer s.end()
+	err := s.appendNow(ev, instance, wait)
+	if err == nil {
+		return nil
+	}
+	s.count(err, !wait || counts)
+	if !s.lost.Swap(true) {
+		caddy.Log().Named("soc2").Error("the record of a request was not kept; this is said once, and log.gap records tell how many there were",
+			zap.Bool("response_withheld", wait && !counts), zap.String("request_id", ev.ID.String()), zap.Error(err))
+	}
+	if counts {
+		return nil
 	}
 	return err
+}
+
+// unprotected says, once, that personal data could not be protected. The record
+// is kept without it.
+func (s *sharedLog) unprotected(err error) {
+	if err != nil && !s.bare.Swap(true) {
+		caddy.Log().Named("soc2").Error("records are kept without the members that were to be protected; this is said once", zap.Error(err))
+	}
+}
+
+// count counts a request that has no record, for the log.gap record.
+func (s *sharedLog) count(err error, served bool) {
+	var m audit.Missed
+	switch {
+	case errors.Is(err, audit.ErrLost):
+		return // the log counts those itself
+	case errors.Is(err, audit.ErrStalled) && served:
+		return // its record is on its way
+	case errors.Is(err, audit.ErrStalled):
+		m.Late = 1
+	case served:
+		m.Served = 1
+	default:
+		m.Refused = 1
+	}
+	s.get().Miss(causeOf(err), m)
+}
+
+// causeOf tells why a record was not taken.
+func causeOf(err error) audit.Cause {
+	switch {
+	case errors.Is(err, audit.ErrStalled), errors.Is(err, audit.ErrFull):
+		return audit.CauseStall
+	case errors.Is(err, audit.ErrClosed):
+		return audit.CauseExit
+	}
+	return audit.CauseFailure
 }

@@ -7,12 +7,15 @@
 //	http.handlers.soc2_audit    keeps one record for each request
 //	http.handlers.soc2_headers  enforces security headers
 //	http.handlers.soc2_evidence serves the log's head, records and status
+//	http.handlers.soc2_witness  serves the witness that an instance is for others
 //	caddy.listeners.soc2        puts the first two before all routes of a server
 //	admin.api.soc2              serves the evidence on the admin API
 package soc2
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,10 +24,13 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/audit/notary"
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
+	"github.com/caddy-soc2/caddy-soc2/handlers/witness"
 	"github.com/caddy-soc2/caddy-soc2/happenings"
+	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
 func init() {
@@ -33,6 +39,7 @@ func init() {
 	caddy.RegisterModule(new(headers.Handler))
 	caddy.RegisterModule(new(evidence.Handler))
 	caddy.RegisterModule(new(evidence.Admin))
+	caddy.RegisterModule(new(witness.Handler))
 	caddy.RegisterModule(new(happenings.Coverage))
 }
 
@@ -56,35 +63,85 @@ type App struct {
 	// Audit says how the log is kept.
 	Audit Audit `json:"audit,omitzero"`
 
-	log *sharedLog
+	// Witness makes this instance a witness for the logs of others.
+	Witness *WitnessServer `json:"witness_server,omitempty"`
+
+	log        *sharedLog
+	locked     error // why there is no log
+	anchors    notary.Config
+	witness    sharedWitness
+	useWitness func() error // applies the settings of Witness
+	privacy    privacy
 }
 
 // Audit says how the audit log is kept.
 type Audit struct {
 	// Mode is when a record is on disk. With durable a response does not end
-	// before its record is; with async records are written as soon as the disk
-	// allows, and requests wait only when the queue is full. Default: durable.
+	// before its record is. With strict, moreover, a request whose method is not
+	// safe (RFC 9110, section 9.2.1) is not served before a record of its intent
+	// is. With async records are written as soon as the disk allows, and
+	// requests wait only when the queue is full. Default: durable.
 	Mode string `json:"mode,omitempty"`
+
+	// OnFailure is what happens while the log takes no records, because its
+	// disk is full, failed or does not answer. With refuse requests are answered
+	// 503. With count they are served and counted, and the count is recorded
+	// when the log is back. Default: refuse.
+	OnFailure string `json:"on_failure,omitempty"`
+
+	// QueueBytes is how many bytes of records may wait for the disk. When it is
+	// full requests wait. Default: 16777216 (16 MiB).
+	QueueBytes int `json:"queue_bytes,omitempty"`
+
+	// Deadline is how long the disk may take to answer before on_failure
+	// applies. Default: 10s. Minimum: 100ms.
+	Deadline caddy.Duration `json:"deadline,omitempty"`
 
 	// Dir is the directory of the log. Placeholders are replaced. Default: log
 	// in the data directory.
 	Dir string `json:"dir,omitempty"`
 
-	// KeyFile holds the private key that signs the log's checkpoints, in the
-	// form of golang.org/x/mod/sumdb/note, readable by its owner alone. It is
-	// made if it does not exist. Placeholders are replaced. Default:
-	// keys/log.key in the data directory.
-	KeyFile string `json:"key_file,omitempty"`
+	// Key is where the private key is kept that signs the log's checkpoints, in
+	// the form of golang.org/x/mod/sumdb/note: the path of a file that its owner
+	// alone can read, env:NAME for an environment variable, or credential:NAME
+	// for a systemd credential. A file is made if it does not exist. While a
+	// rotation is under way the next key is kept beside it (caddy soc2 key
+	// rotate). Placeholders are replaced. Default: keys/log.key in the data
+	// directory.
+	Key string `json:"key,omitempty"`
 
 	// CheckpointInterval is how often a grown log gets a signed checkpoint.
 	// Default: 10s. Minimum: 100ms.
 	CheckpointInterval caddy.Duration `json:"checkpoint_interval,omitempty"`
+
+	// Retain is how long records are kept at least; a segment goes when all its
+	// records are older. Their hashes stay, so that what is left still proves to
+	// be part of the log. Default: for good. Minimum: 24h.
+	Retain caddy.Duration `json:"retain,omitempty"`
+
+	// ScrubInterval is how often the running log verifies itself and records the
+	// result. Default: 24h. Minimum: 1m.
+	ScrubInterval caddy.Duration `json:"scrub_interval,omitempty"`
+
+	// ScrubRate is how many bytes of the log are read in a second at most while
+	// it verifies itself. Default: 8388608 (8 MiB).
+	ScrubRate int `json:"scrub_rate,omitempty"`
+
+	Anchors
+	Privacy
 }
 
 // The modes of the log.
 const (
 	modeDurable = "durable"
 	modeAsync   = "async"
+	modeStrict  = "strict"
+)
+
+// What happens while the log takes no records.
+const (
+	onFailureRefuse = "refuse"
+	onFailureCount  = "count"
 )
 
 // The names of files below the data directory.
@@ -92,11 +149,20 @@ const (
 	dataFolder = "soc2"
 	logFolder  = "log"
 	keyFile    = "keys/log.key"
+	stateFile  = "state/checkpoint"
+
+	witnessFolder  = "witness"
+	witnessKeyFile = "keys/witness.key"
 )
 
 const (
 	defaultCheckpointInterval = 10 * time.Second
 	minCheckpointInterval     = 100 * time.Millisecond
+
+	minQueueBytes = 1 << 20
+	minDeadline   = 100 * time.Millisecond
+	minRetain     = 24 * time.Hour
+	minScrub      = time.Minute
 )
 
 // CaddyModule returns the Caddy module information.
@@ -117,16 +183,23 @@ func (a *App) Provision(_ caddy.Context) error {
 		return err
 	}
 	log, err := joinLog(a)
+	if errors.Is(err, durable.ErrLocked) {
+		a.locked = err // "caddy validate" is right beside a running server; Start is not
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	a.log = log
-	return nil
+	if err := a.openPrivacy(); err != nil {
+		return err
+	}
+	return a.openWitness()
 }
 
 func (a *App) setDefaults() error {
 	repl := caddy.NewReplacer()
-	for _, s := range []*string{&a.InstanceName, &a.DataDir, &a.Audit.Dir, &a.Audit.KeyFile} {
+	for _, s := range []*string{&a.InstanceName, &a.DataDir, &a.Audit.Dir, &a.Audit.Key} {
 		*s = repl.ReplaceKnown(*s, "")
 	}
 	if a.InstanceName == "" {
@@ -145,11 +218,17 @@ func (a *App) setDefaults() error {
 	if a.Audit.Mode == "" {
 		a.Audit.Mode = modeDurable
 	}
+	if a.Audit.OnFailure == "" {
+		a.Audit.OnFailure = onFailureRefuse
+	}
 	if a.Audit.Dir == "" {
 		a.Audit.Dir = filepath.Join(a.DataDir, logFolder)
 	}
-	if a.Audit.KeyFile == "" {
-		a.Audit.KeyFile = filepath.Join(a.DataDir, filepath.FromSlash(keyFile))
+	if a.Audit.Key == "" {
+		a.Audit.Key = filepath.Join(a.DataDir, filepath.FromSlash(keyFile))
+	}
+	if w := a.Witness; w != nil {
+		w.setDefaults(a)
 	}
 	if a.Audit.CheckpointInterval == 0 {
 		a.Audit.CheckpointInterval = caddy.Duration(defaultCheckpointInterval)
@@ -166,10 +245,37 @@ func (a *App) check() error {
 	if !headers.Known(a.ProfileName) {
 		return fmt.Errorf("soc2: profile %q: choose baseline, strict or api", a.ProfileName)
 	}
-	if a.Audit.Mode != modeDurable && a.Audit.Mode != modeAsync {
-		return fmt.Errorf("soc2: audit mode %q: choose durable or async", a.Audit.Mode)
+	if err := a.Audit.check(); err != nil {
+		return err
 	}
-	if d := time.Duration(a.Audit.CheckpointInterval); d < minCheckpointInterval {
+	var err error
+	a.anchors, err = a.Audit.notaryConfig()
+	return err
+}
+
+func (a *Audit) check() error {
+	if a.Mode != modeDurable && a.Mode != modeAsync && a.Mode != modeStrict {
+		return fmt.Errorf("soc2: audit mode %q: choose durable, async or strict", a.Mode)
+	}
+	if a.OnFailure != onFailureRefuse && a.OnFailure != onFailureCount {
+		return fmt.Errorf("soc2: audit on_failure %q: choose refuse or count", a.OnFailure)
+	}
+	if n := a.QueueBytes; n != 0 && n < minQueueBytes {
+		return fmt.Errorf("soc2: audit queue_bytes %d: it must be at least %d", n, minQueueBytes)
+	}
+	if d := time.Duration(a.Deadline); d != 0 && d < minDeadline {
+		return fmt.Errorf("soc2: audit deadline %s: it must be at least %s", d, minDeadline)
+	}
+	if d := time.Duration(a.Retain); d != 0 && d < minRetain {
+		return fmt.Errorf("soc2: audit retain %s: it must be at least %s", d, minRetain)
+	}
+	if d := time.Duration(a.ScrubInterval); d != 0 && d < minScrub {
+		return fmt.Errorf("soc2: audit scrub_interval %s: it must be at least %s", d, minScrub)
+	}
+	if a.ScrubRate < 0 {
+		return fmt.Errorf("soc2: audit scrub_rate %d: it must not be negative", a.ScrubRate)
+	}
+	if d := time.Duration(a.CheckpointInterval); d < minCheckpointInterval {
 		return fmt.Errorf("soc2: audit checkpoint_interval %s: it must be at least %s", d, minCheckpointInterval)
 	}
 	return nil
@@ -177,8 +283,15 @@ func (a *App) check() error {
 
 // Start applies the settings that a rejected configuration must not touch.
 func (a *App) Start() error {
-	a.log.configure(a)
-	return nil
+	if a.locked != nil {
+		return a.locked
+	}
+	if a.useWitness != nil {
+		if err := a.useWitness(); err != nil {
+			return fmt.Errorf("soc2: witness: %w", err)
+		}
+	}
+	return a.log.configure(a)
 }
 
 // Stop does nothing: requests may still be running and want their records.
@@ -186,10 +299,15 @@ func (a *App) Stop() error { return nil }
 
 // Cleanup leaves the log. The last configuration to leave closes it.
 func (a *App) Cleanup() error {
-	if a.log == nil { // Provision did not get so far
-		return nil
+	err := a.privacy.release()
+	if a.witness.Server != nil {
+		_, werr := witnesses.Delete(a.Witness.Dir)
+		err = errors.Join(err, werr)
 	}
-	return a.log.leave()
+	if a.log == nil { // Provision did not get so far
+		return err
+	}
+	return errors.Join(err, a.log.leave())
 }
 
 // Log is the audit log.
@@ -202,14 +320,67 @@ func (a *App) Instance() string { return a.InstanceName }
 func (a *App) Profile() string { return a.ProfileName }
 
 // Begin implements record.Recorder.
-func (a *App) Begin() error { return a.log.begin() }
+func (a *App) Begin() error {
+	if a.log == nil { // Start is about to fail
+		return a.locked
+	}
+	return a.log.begin(a.counts())
+}
 
 // Withholds implements record.Recorder.
-func (a *App) Withholds() bool { return a.Audit.Mode == modeDurable }
+func (a *App) Withholds() bool { return a.Audit.Mode != modeAsync }
+
+// counts reports whether requests without a record are served and counted.
+func (a *App) counts() bool { return a.Audit.OnFailure == onFailureCount }
+
+// WantsHeaders implements record.Recorder.
+func (a *App) WantsHeaders() bool { return a.privacy.policy.WantsHeaders() }
+
+// Intent implements record.Recorder.
+func (a *App) Intent(ev *audit.Event) error {
+	if a.Audit.Mode != modeStrict || safe(ev.Method) {
+		return nil
+	}
+	shown, err := a.privacy.ahead(*ev)
+	return a.ahead((*audit.Intent)(&shown), err)
+}
+
+// Opening implements record.Recorder.
+func (a *App) Opening(ev *audit.Event) error {
+	shown, err := a.privacy.ahead(*ev)
+	return a.ahead((*audit.Opening)(&shown), err)
+}
+
+// ahead appends a record that precedes the request's own. An error of the
+// protection is said, but leaves the record without what was to be protected.
+func (a *App) ahead(r audit.Body, protection error) error {
+	a.log.unprotected(protection)
+	err := a.log.appendNow(r, a.InstanceName, a.Withholds())
+	if a.counts() {
+		return nil // the request's own record, or its absence, is what counts
+	}
+	return err
+}
+
+// safe reports whether a method asks for nothing to be changed (RFC 9110,
+// section 9.2.1).
+func safe(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return false
+}
 
 // Record implements record.Recorder.
-func (a *App) Record(ev *audit.Event) error {
-	return a.log.record(ev, a.InstanceName, a.Withholds())
+func (a *App) Record(ev *audit.Event, request, response http.Header) error {
+	recorded, err := a.privacy.apply(ev, request, response)
+	if !recorded {
+		a.log.end()
+		return nil
+	}
+	a.log.unprotected(err)
+	return a.log.record(ev, a.InstanceName, a.Withholds(), a.counts())
 }
 
 // Interface guards
@@ -221,4 +392,5 @@ var (
 	_ record.Recorder  = (*App)(nil)
 	_ headers.Profiler = (*App)(nil)
 	_ evidence.Source  = (*App)(nil)
+	_ witness.Source   = (*App)(nil)
 )

@@ -444,7 +444,7 @@ func TestReloadKeepsOneLog(t *testing.T) {
 		for name, bad := range map[string]string{
 			"unknown matcher": fmt.Sprintf(minimal, "bad", "", "x", "respond /y {http.nonsense} {\n close\n}\n  reverse_proxy {\n to 127.0.0.1:1\n transport nonsense\n}"),
 			"bad interval":    fmt.Sprintf(minimal, "bad", "audit {\n checkpoint every 1ns\n}", "x", ""),
-			"another key":     fmt.Sprintf(minimal, "bad", "audit {\n key_file DATA/other.key\n}", "x", ""),
+			"another key":     fmt.Sprintf(minimal, "bad", "audit {\n key DATA/other.key\n}", "x", ""),
 		} {
 			if err := s.load(bad); err == nil {
 				t.Fatalf("%s: it was loaded", name)
@@ -483,9 +483,9 @@ func TestRejectedConfigurationsNameTheRemedy(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ options, want string }{
 		"profile":          {"profile paranoid", "choose baseline, strict or api"},
-		"mode":             {"audit {\n mode sometimes\n}", "choose durable or async"},
+		"mode":             {"audit {\n mode sometimes\n}", "choose durable, async or strict"},
 		"directory":        {"audit {\n dir " + file + "/log\n}", "set data_dir or audit dir"},
-		"open key file":    {"audit {\n key_file " + open + "\n}", "chmod 600"},
+		"open key file":    {"audit {\n key " + open + "\n}", "chmod 600"},
 		"interval":         {"audit {\n checkpoint every 1ms\n}", "at least 100ms"},
 		"instance as name": {"instance \"a b\"", "no spaces"},
 	} {

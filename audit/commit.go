@@ -6,13 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/mod/sumdb/tlog"
-
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
-	"github.com/caddy-soc2/caddy-soc2/audit/records"
-	"github.com/caddy-soc2/caddy-soc2/audit/segment"
-	"github.com/caddy-soc2/caddy-soc2/audit/tree"
-	"github.com/caddy-soc2/caddy-soc2/audit/wal"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -22,6 +16,8 @@ func (l *Log) run() {
 	every := l.every.Load()
 	tick := time.NewTicker(time.Duration(every))
 	defer tick.Stop()
+	heal := time.NewTicker(l.cfg.HealEvery)
+	defer heal.Stop()
 	for {
 		select {
 		case <-l.wake:
@@ -32,22 +28,38 @@ func (l *Log) run() {
 			}
 		case <-tick.C:
 			l.publish()
-		case <-l.stop:
+		case <-heal.C:
+			l.heal()
+		case done := <-l.signNow:
 			l.commit()
 			l.publish()
+			close(done)
+		case <-l.stop:
 			l.finish()
 			return
 		}
 	}
 }
 
-// finish closes the segment, unless it failed.
+// finish ends the log in order: with what is pending, what is missing, and a
+// log.close record under a last checkpoint. A failed log gets a last chance to
+// heal.
 func (l *Log) finish() {
-	if err := l.Err(); l.broken || !errors.Is(err, ErrClosed) {
-		l.seg.Abandon()
-		return
+	l.commit()
+	l.heal()
+	l.tellGaps()
+	last := LogClose{Time: l.cfg.Now()}
+	l.mu.Lock()
+	if _, err := l.add(last.AppendBody(nil, l.cfg.Instance), nil); err == nil {
+		l.err = ErrClosed
 	}
-	if err := l.seg.Close(); err != nil {
+	l.mu.Unlock()
+	l.publish()
+	l.tiler.close()
+	l.hasher.close()
+	if l.broken {
+		l.seg.Abandon()
+	} else if err := l.seg.Close(); err != nil {
 		l.cfg.Logger.Error("closing the audit log's segment", "error", err)
 	}
 }
@@ -59,34 +71,15 @@ func (l *Log) commit() {
 		l.spare = b
 		return
 	}
-	err := l.write(b)
-	if err != nil {
-		err = fmt.Errorf("%w: %w", ErrFailed, err)
+	if err := l.write(b); err != nil {
 		l.broken = true
-		l.refuse(err)
-		l.cfg.Logger.Error("the audit log failed and takes no more records", "error", err)
+		l.fail(b, err)
+		return
 	}
-	for i, w := range b.waiters {
-		w.done <- err
-		b.waiters[i] = nil
-	}
-	if err == nil {
-		l.grow(b)
-	}
-	b.frames, b.lengths, b.waiters = b.frames[:0], b.lengths[:0], b.waiters[:0]
-	l.spare = b
-	if err != nil { // what was queued meanwhile fails with it
-		l.fail(err)
-	}
-}
-
-// grow adds the records of a committed batch to the tree.
-func (l *Log) grow(b *batch) {
-	frames := b.frames
-	for _, n := range b.lengths {
-		l.tree.Append(tlog.RecordHash(segment.Record(frames[:n])), l.putTile)
-		frames = frames[n:]
-	}
+	l.grown.to(b.first + int64(len(b.lengths))) // first, so that who appended a record can read it
+	l.land(b, nil)
+	l.grow(b)
+	l.spare = b.emptied()
 }
 
 // take swaps the pending batch for the spare one.
@@ -95,16 +88,49 @@ func (l *Log) take() *batch {
 	defer l.mu.Unlock()
 	b := l.pending
 	l.pending, l.spare = l.spare, nil
+	if len(b.lengths) > 0 {
+		l.flying = b
+	}
+	if b.taken != nil {
+		close(b.taken)
+		b.taken = nil
+	}
 	return b
 }
 
-func (l *Log) fail(err error) {
-	b := l.take()
-	for _, w := range b.waiters {
-		w.done <- err
+// land tells those who wait for a batch how it went.
+func (l *Log) land(b *batch, err error) {
+	l.mu.Lock()
+	waiting := b.waiters // the watch no longer sees them
+	l.flying = nil
+	l.mu.Unlock()
+	for i, w := range waiting {
+		if w != nil { // nil: the watch has told it
+			w.done <- err
+		}
+		waiting[i] = nil
 	}
-	*b = batch{}
-	l.spare = b
+}
+
+// emptied returns the batch without records. One that was very large is let go.
+func (b *batch) emptied() *batch {
+	if cap(b.frames) > maxSpare {
+		return &batch{}
+	}
+	b.frames, b.lengths, b.waiters = b.frames[:0], b.lengths[:0], b.waiters[:0]
+	b.records, b.leaves = b.records[:0], b.leaves[:0]
+	return b
+}
+
+// maxSpare is how large a buffer is kept for the next batch.
+const maxSpare = 8 << 20
+
+// grow adds the records of a committed batch to the tree.
+func (l *Log) grow(b *batch) {
+	b.hash()
+	for _, leaf := range b.leaves {
+		l.tree.Append(leaf, l.tiler.put)
+	}
 }
 
 // write makes a batch durable.
@@ -112,19 +138,33 @@ func (l *Log) write(b *batch) error {
 	if l.tree.Size() != b.first {
 		return fmt.Errorf("batch begins with record %d, but the tree has %d", b.first, l.tree.Size())
 	}
-	if err := l.roll(); err != nil {
+	now := l.cfg.Now()
+	l.noteClock(now)
+	if err := l.roll(now); err != nil {
 		return err
 	}
+	return l.put(b)
+}
+
+// put makes a batch durable in the open segment.
+func (l *Log) put(b *batch) error {
 	if err := l.seg.Append(b.frames); err != nil {
 		return err
 	}
-	return l.seg.Sync()
+	begun := l.hasher.begin(b)
+	err := l.seg.Sync()
+	if begun {
+		l.hasher.await()
+	}
+	if err != nil {
+		return err
+	}
+	l.sound = l.seg.Size()
+	return nil
 }
 
-// roll begins a new segment if the present one is full or old. The old one is
-// complete under a checkpoint before the new one exists.
-func (l *Log) roll() error {
-	now := l.cfg.Now()
+// roll begins a new segment if the present one is full or old.
+func (l *Log) roll(now time.Time) error {
 	if l.seg.Size() == 0 {
 		l.began = now
 		return nil
@@ -132,34 +172,28 @@ func (l *Log) roll() error {
 	if l.seg.Size() < l.cfg.SegmentBytes && now.Sub(l.began) < l.cfg.SegmentAge {
 		return nil
 	}
+	if err := l.replaced(); err != nil { // the sealer would read what took its place
+		return err
+	}
 	if err := l.sign(); err != nil {
 		return err
 	}
 	if err := l.seg.Close(); err != nil {
 		return err
 	}
-	old := l.seg.First()
-	seg, err := wal.Create(l.cfg.FS, filepath.Join(l.cfg.Dir, records.Folder), l.tree.Size())
-	if err != nil {
-		return err
-	}
-	l.seg, l.began = seg, now
-	l.sealer.add(old)
-	return nil
+	return l.beginSegment(now)
 }
 
-// putTile writes a full tile. A tile that cannot be written is no failure of
-// the log: it is made again when the log is opened.
-func (l *Log) putTile(level int, index int64, hashes []tree.Hash) {
-	name := filepath.Join(l.cfg.Dir, filepath.FromSlash(tree.TilePath(level, index, tree.Width)))
-	err := l.cfg.FS.MkdirAll(filepath.Dir(name), durable.DirMode)
-	if err == nil {
-		err = durable.ReplaceFile(l.cfg.FS, name, tree.Join(hashes), false)
+// beginSegment goes on in a new segment. All records before it are under a
+// checkpoint.
+func (l *Log) beginSegment(now time.Time) error {
+	old := l.seg.First()
+	if err := l.openSegment(l.tree.Size(), nil, true); err != nil {
+		return err
 	}
-	if err != nil && !l.damaged {
-		l.damaged = true
-		l.cfg.Logger.Warn("a hash tile of the audit log could not be written; it will be made again at the next start", "tile", name, "error", err)
-	}
+	l.base, l.began = l.tree.Clone(), now
+	l.sealer.add(old)
+	return nil
 }
 
 // publish signs a checkpoint if the log grew since the last one.
@@ -167,29 +201,39 @@ func (l *Log) publish() {
 	if err := l.Err(); l.broken || err != nil && !errors.Is(err, ErrClosed) {
 		return
 	}
+	l.tellGaps()
+	l.commit()
+	if l.failed() {
+		return
+	}
+	if err := l.replaced(); err != nil {
+		l.fail(nil, err)
+		return
+	}
 	if err := l.sign(); err != nil {
-		err = fmt.Errorf("%w: %w", ErrFailed, err)
-		l.refuse(err)
-		l.cfg.Logger.Error("the audit log cannot sign its head and takes no more records", "error", err)
+		l.fail(nil, err)
 	}
 }
 
 func (l *Log) sign() error {
-	if h := l.head.Load(); h != nil && h.Size == l.tree.Size() {
+	if h := l.head.Load(); h != nil && h.Size == l.tree.Size() && !l.resign {
 		return nil
 	}
+	l.tiler.flush() // what is signed can be proved
 	h := &head{
 		Head: checkpoint.Head{Origin: l.cfg.Key.Origin(), Size: l.tree.Size(), Root: l.tree.Root()},
 		tree: l.tree.Clone(),
 		at:   l.cfg.Now(),
 	}
 	var err error
-	if h.note, err = checkpoint.Sign(h.Head, l.cfg.Key); err != nil {
+	if h.note, err = checkpoint.Sign(h.Head, l.cfg.signers()...); err != nil {
 		return err
 	}
 	if err := durable.WriteFile(l.cfg.FS, filepath.Join(l.cfg.Dir, checkpoint.File), h.note); err != nil {
 		return err
 	}
+	l.resign = false
 	l.head.Store(h)
+	l.remember(h.note)
 	return nil
 }

@@ -7,8 +7,8 @@ import (
 )
 
 // encoder appends the members of one JSON object, in the order of the calls.
-// It has no state but the bytes: the body of a record is the members without
-// the braces around them.
+// It has no state but the bytes, and where among them the object begins: the
+// body of a record is the members without the braces around them.
 //
 // Text that came from outside is written so that every byte can be had back:
 //
@@ -20,18 +20,30 @@ import (
 //
 // So text never holds a bare backslash, and replacing each \xHH by its byte
 // gives the original.
-type encoder struct{ b []byte }
+type encoder struct {
+	b     []byte
+	start int // of the object: what is before it in b is not the encoder's
+}
 
 const hexDigits = "0123456789abcdef"
 
 // key starts a member.
 func (e *encoder) key(name string) {
-	if n := len(e.b); n > 0 && e.b[n-1] != '{' {
-		e.b = append(e.b, ',')
+	b := e.b // a slice of its own stays in registers
+	if n := len(b); n > e.start && b[n-1] != '{' {
+		b = append(b, ',')
 	}
-	e.b = append(e.b, '"')
-	e.b = append(e.b, name...)
-	e.b = append(e.b, '"', ':')
+	b = append(b, '"')
+	b = append(b, name...)
+	e.b = append(b, '"', ':')
+}
+
+// header writes the members that every record begins with.
+func (e *encoder) header(t time.Time, kind Kind, instance string) {
+	e.time("time", t)
+	e.key("kind")
+	e.quote(string(kind))
+	e.text("instance", instance)
 }
 
 // text writes a member, unless it is empty.
@@ -83,29 +95,26 @@ func (e *encoder) close(mark int) {
 	e.b = append(e.b, '}')
 }
 
-func (e *encoder) list(name string, items []string) {
-	if len(items) == 0 {
-		return
-	}
-	e.key(name)
-	e.b = append(e.b, '[')
-	for i, s := range items {
-		if i > 0 {
-			e.b = append(e.b, ',')
-		}
-		e.quote(s)
-	}
-	e.b = append(e.b, ']')
-}
-
 func (e *encoder) quote(s string) {
-	e.b = append(e.b, '"')
-	e.escape(s)
-	e.b = append(e.b, '"')
+	b := append(e.b, '"')
+	b = appendText(b, s)
+	e.b = append(b, '"')
 }
 
 // escape writes text between quotes.
-func (e *encoder) escape(s string) {
+func (e *encoder) escape(s string) { e.b = appendText(e.b, s) }
+
+// appendText appends the text that stands between the quotes.
+func appendText(b []byte, s string) []byte {
+	for i := range len(s) {
+		if !plain[s[i]] {
+			return appendEscaped(append(b, s[:i]...), s[i:])
+		}
+	}
+	return append(b, s...)
+}
+
+func appendEscaped(b []byte, s string) []byte {
 	start := 0 // of the bytes that need no escape and are not yet written
 	for i := 0; i < len(s); {
 		c := s[i]
@@ -116,27 +125,27 @@ func (e *encoder) escape(s string) {
 		if c >= utf8.RuneSelf {
 			if r, size := utf8.DecodeRuneInString(s[i:]); size > 1 {
 				if acts(r) {
-					e.b = append(e.b, s[start:i]...)
-					e.b = append(e.b, '\\', 'u', hexDigits[r>>12&0xf], hexDigits[r>>8&0xf], hexDigits[r>>4&0xf], hexDigits[r&0xf])
+					b = append(b, s[start:i]...)
+					b = append(b, '\\', 'u', hexDigits[r>>12&0xf], hexDigits[r>>8&0xf], hexDigits[r>>4&0xf], hexDigits[r&0xf])
 					start = i + size
 				}
 				i += size
 				continue
 			}
 		}
-		e.b = append(e.b, s[start:i]...)
+		b = append(b, s[start:i]...)
 		switch {
 		case c == '"':
-			e.b = append(e.b, '\\', '"')
+			b = append(b, '\\', '"')
 		case c >= utf8.RuneSelf || c == '\\':
-			e.b = append(e.b, '\\', '\\', 'x', hexDigits[c>>4], hexDigits[c&0xf])
+			b = append(b, '\\', '\\', 'x', hexDigits[c>>4], hexDigits[c&0xf])
 		default:
-			e.b = append(e.b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
+			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
 		}
 		i++
 		start = i
 	}
-	e.b = append(e.b, s[start:]...)
+	return append(b, s[start:]...)
 }
 
 // acts reports whether a character does something instead of being shown: the
@@ -154,35 +163,39 @@ var plain = func() (t [256]bool) {
 	return t
 }()
 
+// The first and the last time that RFC 3339 can write.
+var (
+	firstTime = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)
+	lastTime  = time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.UTC)
+)
+
 // AppendTime appends a time as records hold it: RFC 3339 in UTC with nine
-// digits of a second, so that times sort as text.
+// digits of a second, so that times sort as text. A time before the year 0 is
+// written as the beginning of that year, one after 9999 as its end.
 func AppendTime(dst []byte, t time.Time) []byte {
 	t = t.UTC()
 	year, month, day := t.Date()
+	if year < 0 || year > 9999 {
+		t = lastTime
+		if year < 0 {
+			t = firstTime
+		}
+		year, month, day = t.Date()
+	}
 	hour, minute, sec := t.Clock()
-	dst = digits(dst, year, 4)
-	dst = append(dst, '-')
-	dst = digits(dst, int(month), 2)
-	dst = append(dst, '-')
-	dst = digits(dst, day, 2)
-	dst = append(dst, 'T')
-	dst = digits(dst, hour, 2)
-	dst = append(dst, ':')
-	dst = digits(dst, minute, 2)
-	dst = append(dst, ':')
-	dst = digits(dst, sec, 2)
-	dst = append(dst, '.')
-	dst = digits(dst, t.Nanosecond(), 9)
-	return append(dst, 'Z')
+	dst = append(digits(dst, year, 4), '-')
+	dst = append(digits(dst, int(month), 2), '-')
+	dst = append(digits(dst, day, 2), 'T')
+	dst = append(digits(dst, hour, 2), ':')
+	dst = append(digits(dst, minute, 2), ':')
+	dst = append(digits(dst, sec, 2), '.')
+	return append(digits(dst, t.Nanosecond(), 9), 'Z')
 }
 
-// digits appends n with leading zeros.
+// digits appends n, which has at most nine digits, with leading zeros.
 func digits(dst []byte, n, width int) []byte {
-	start := len(dst)
-	for range width {
-		dst = append(dst, '0')
-	}
-	for i := len(dst) - 1; i >= start; i-- {
+	dst = append(dst, "000000000"[:width]...)
+	for i := len(dst) - 1; n > 0; i-- {
 		dst[i] = byte('0' + n%10)
 		n /= 10
 	}

@@ -19,8 +19,12 @@ type Event struct {
 	ID    ID     // request id, UUIDv7
 	Trace string // W3C trace id taken over from the request: 32 hex digits, or empty
 
+	Level string // detail level of the record; empty means "metadata"
+	Rule  string // policy rule that chose the level
+
 	Server   string // Caddy's name of the server
 	Listener string // local address that accepted the request
+	Conn     string // id of the connection, the same for all its requests
 
 	ClientIP   string // client address, trusted proxies considered
 	ClientPort string // port of the peer; empty if the client is behind a proxy
@@ -34,6 +38,8 @@ type Event struct {
 	Path   string // escaped path, as received
 	Query  string // keys of the query string in order, values redacted
 	Agent  string // User-Agent
+
+	RequestHeaders []Header // header fields of the request that the level asks for
 
 	User       string // authenticated principal
 	AuthMethod string // how the principal was authenticated
@@ -51,7 +57,20 @@ type Event struct {
 	Bytes  int64  // body bytes sent
 	End    End    // how the response ended
 	Error  string // error id that Caddy gave a handler's error
+
+	ResponseHeaders []Header // header fields of the response that the level asks for
+
+	Pseudonyms  []string // paths of the members whose values are keyed pseudonyms
+	Redacted    []string // paths of the members from which something was redacted
+	Lookup      string   // period whose keys made the pseudonyms, to look one up
+	Personal    []byte   // sealed box of the personal fields, at most MaxPersonal bytes
+	PersonalKey string   // name of the key that opens Personal
+
+	Shortened
 }
+
+// Header is one field of a header.
+type Header struct{ Name, Value string }
 
 // TLS is what was negotiated on the connection of a request. The zero value
 // means plaintext.
@@ -114,4 +133,36 @@ func (e *Event) SetHeaders(profile string, mended []string) {
 		return
 	}
 	e.Profile, e.Mended = profile, mended
+}
+
+// SetAccess notes the decision of access control.
+func (e *Event) SetAccess(d Decision) {
+	if e == nil {
+		return
+	}
+	e.Access = d
+}
+
+// SetLimit notes the decision of the rate limiter.
+func (e *Event) SetLimit(d Decision) {
+	if e == nil {
+		return
+	}
+	e.Limit = d
+}
+
+// SetCache notes the cache status: hit, miss, ….
+func (e *Event) SetCache(status string) {
+	if e == nil {
+		return
+	}
+	e.Cache = status
+}
+
+// SetUser notes the authenticated principal and how it was authenticated.
+func (e *Event) SetUser(user, method string) {
+	if e == nil {
+		return
+	}
+	e.User, e.AuthMethod = user, method
 }

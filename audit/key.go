@@ -1,14 +1,13 @@
 package audit
 
 import (
-	"bytes"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -17,11 +16,20 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
-// Key signs the checkpoints of a log. Its name is the log's origin.
+// Key signs the checkpoints of a log, with Ed25519 (RFC 8032) in the form of
+// C2SP signed-note. Its name is the log's origin. Printed in any way, it shows
+// its public half. It is a note.Signer.
 type Key struct {
-	note.Signer
-	private string
-	public  string
+	verifier note.Verifier
+	raw      ed25519.PublicKey
+	public   string
+	secret   *secret
+}
+
+// secret is behind a pointer, which printing does not follow.
+type secret struct {
+	signer crypto.Signer
+	text   string // PRIVATE+KEY+…, or empty if the signer keeps it to itself
 }
 
 // algEd25519 is the type of the only keys used here (C2SP signed-note).
@@ -29,19 +37,42 @@ const algEd25519 = 1
 
 // NewKey makes an Ed25519 key for the log of the given origin.
 func NewKey(origin string) (*Key, error) {
-	private, public, err := note.GenerateKey(rand.Reader, origin)
+	private, _, err := note.GenerateKey(rand.Reader, origin)
 	if err != nil {
 		return nil, fmt.Errorf("making key %q: %w", origin, err)
 	}
-	signer, err := note.NewSigner(private)
+	k, err := ParseKey(private)
 	if err != nil {
 		return nil, fmt.Errorf("making key %q: a name has no spaces and no plus: %w", origin, err)
 	}
-	return &Key{signer, private, public}, nil
+	return k, nil
+}
+
+// NewKeyFrom makes a key for the log of the given name out of a signer that may
+// keep the private key to itself, as those of HSMs and key management services
+// do. Its public key must be an ed25519.PublicKey. It is asked for plain Ed25519
+// signatures over the message, not over a hash, by one goroutine at a time. Each
+// signature is verified before it is used. While the signer does not answer the
+// log takes no records, so it must have a timeout of its own, and an error of it
+// fails the log.
+func NewKeyFrom(name string, s crypto.Signer) (*Key, error) {
+	raw, ok := s.Public().(ed25519.PublicKey)
+	if !ok || len(raw) != ed25519.PublicKeySize {
+		return nil, fmt.Errorf("key %q: its signer has a public key of type %T: checkpoints are signed with Ed25519, so make it an Ed25519 key", name, s.Public())
+	}
+	public, err := note.NewEd25519VerifierKey(name, raw)
+	if err != nil {
+		return nil, fmt.Errorf("key %q: %w", name, err)
+	}
+	v, err := note.NewVerifier(public)
+	if err != nil {
+		return nil, fmt.Errorf("key %q: a name has no spaces and no plus: %w", name, err)
+	}
+	return &Key{v, raw, public, &secret{signer: s}}, nil
 }
 
 // ParseKey reads a private key in the form of golang.org/x/mod/sumdb/note,
-// PRIVATE+KEY+name+hash+key.
+// PRIVATE+KEY+name+hash+key. No error holds any of the text.
 func ParseKey(text string) (*Key, error) {
 	text = strings.TrimSpace(text)
 	signer, err := note.NewSigner(text)
@@ -53,15 +84,31 @@ func ParseKey(text string) (*Key, error) {
 	if err != nil || len(data) != 1+ed25519.SeedSize || data[0] != algEd25519 {
 		return nil, errors.New("not an Ed25519 private key")
 	}
-	public, ok := ed25519.NewKeyFromSeed(data[1:]).Public().(ed25519.PublicKey)
-	if !ok {
-		return nil, errors.New("not an Ed25519 key")
-	}
-	vkey, err := note.NewEd25519VerifierKey(signer.Name(), public)
+	k, err := NewKeyFrom(signer.Name(), ed25519.NewKeyFromSeed(data[1:]))
 	if err != nil {
 		return nil, fmt.Errorf("not a private key: %w", err)
 	}
-	return &Key{signer, text, vkey}, nil
+	k.secret.text = text
+	return k, nil
+}
+
+// Name implements note.Signer.
+func (k *Key) Name() string { return k.verifier.Name() }
+
+// KeyHash implements note.Signer.
+func (k *Key) KeyHash() uint32 { return k.verifier.KeyHash() }
+
+// Sign implements note.Signer. A signature that does not verify is an error: a
+// checkpoint that carried it would keep the log from being opened.
+func (k *Key) Sign(msg []byte) ([]byte, error) {
+	sig, err := k.secret.signer.Sign(rand.Reader, msg, crypto.Hash(0))
+	if err != nil {
+		return nil, fmt.Errorf("key %s cannot sign: %w", k.ID(), err)
+	}
+	if !ed25519.Verify(k.raw, msg, sig) {
+		return nil, fmt.Errorf("the signer of key %s gave something that is not its Ed25519 signature", k.ID())
+	}
+	return sig, nil
 }
 
 // Origin is the name of the log that the key signs for.
@@ -71,42 +118,31 @@ func (k *Key) Origin() string { return k.Name() }
 // anybody needs to verify the log.
 func (k *Key) Public() string { return k.public }
 
+// ID is the short form of Public, NAME+HASH. Keys of one log differ in the hash.
+func (k *Key) ID() string { return fmt.Sprintf("%s+%s", k.Name(), k.hash()) }
+
+// hash is the key hash in hexadecimal.
+func (k *Key) hash() string { return fmt.Sprintf("%08x", k.KeyHash()) }
+
 // Verifier checks the key's signatures.
 func (k *Key) Verifier() (note.Verifier, error) { return note.NewVerifier(k.public) }
 
+// Format implements fmt.Formatter. Whatever the verb, it prints Public, so that
+// no log or error can show the private key.
+func (k Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, k.public) }
+
 // Save writes the private key to a file that must not exist.
 func (k *Key) Save(fsys durable.FS, name string) error {
+	if k.secret.text == "" {
+		return fmt.Errorf("saving key %s: its private key is not in this process, so it stays where it is", k.ID())
+	}
 	if err := fsys.MkdirAll(filepath.Dir(name), durable.DirMode); err != nil {
 		return fmt.Errorf("saving key: %w", err)
 	}
-	if err := durable.NewFile(fsys, name, []byte(k.private+"\n")); err != nil {
+	if err := durable.NewFile(fsys, name, []byte(k.secret.text+"\n")); err != nil {
 		return fmt.Errorf("saving key: %w", err)
 	}
 	return nil
-}
-
-// LoadKey reads a private key from a file, which nobody but its owner may be
-// able to read.
-func LoadKey(name string) (*Key, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, fmt.Errorf("reading key: %w", err)
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, fmt.Errorf("reading key: %s has mode %04o, so others can read it: chmod 600 it", name, mode)
-	}
-	b, err := os.ReadFile(name)
-	if err != nil {
-		return nil, fmt.Errorf("reading key: %w", err)
-	}
-	if len(bytes.TrimSpace(b)) == 0 {
-		return nil, fmt.Errorf("reading key: %s is empty", name)
-	}
-	k, err := ParseKey(string(b))
-	if err != nil {
-		return nil, fmt.Errorf("reading key: %s: %w", name, err)
-	}
-	return k, nil
 }
 
 // EnsureKey reads a private key, or makes one if the file does not exist.

@@ -7,9 +7,10 @@
 //	segments/<first>.log           records, being written (package segment)
 //	segments/<first>.zst           records, sealed
 //	tile/<level>/<index>           full hash tiles (package tree)
+//	rollups                        copy of the rollup records (package rollup)
 //
-// The segments are the log. Tiles can be made again from them and are written
-// without a sync; the checkpoint is what an outsider holds against both.
+// The segments are the log. Tiles and rollups can be made again from them and
+// are written without a sync; the checkpoint is what an outsider holds against both.
 //
 // # Life of a record
 //
@@ -26,8 +27,12 @@
 //
 // # Failure
 //
-// After a failed write or sync the log refuses every append: nothing is known
-// of what the disk holds until it was read back, which opening the log does.
+// After a failed write or sync the log refuses every append, for nothing is
+// known of what the disk holds. The committer then reads the segment back,
+// compares it with the tree in memory, cuts off what was never acknowledged and
+// goes on in a new segment, as soon as the disk allows (heal.go). A log.gap
+// record tells how many requests were refused, or served without a record, in
+// the meantime, and how many records were taken and lost.
 package audit
 
 import (
@@ -56,10 +61,25 @@ type Config struct {
 	Key      *Key   // signs checkpoints; its name is the log's origin
 	Instance string // written to each record; default: none
 
+	// Cosigners sign each checkpoint beside Key and have its name: in a key
+	// rotation the key that is to come (KeySet). Default: none.
+	Cosigners []*Key
+
+	// StateFile, outside of Dir, gets a copy of the newest checkpoint. If it has
+	// seen a newer one than Dir holds, Dir was rolled back, and is not opened.
+	// Default: none.
+	StateFile string
+
 	CheckpointEvery time.Duration // default 10 s
 	SegmentBytes    int64         // a segment ends after this many bytes; default 64 MiB
 	SegmentAge      time.Duration // and after this time; default 1 h
-	QueueBytes      int           // Enqueue waits while this much is pending; default 16 MiB
+	QueueBytes      int           // appends wait while this much is pending; default 16 MiB
+	ReserveBytes    int           // kept free for a full disk; default 2 MiB: a segment's own reserve, and a checkpoint
+	Deadline        time.Duration // after so long without an answer of the disk, appends give up; default 10 s
+	HealEvery       time.Duration // how often a failed log tries to go on; default 1 s
+
+	Retention Retention // default: records are kept for good
+	Scrub     Scrub     // how the log verifies itself
 
 	FS     durable.FS       // default: the operating system's
 	Now    func() time.Time // default: time.Now
@@ -79,6 +99,15 @@ func (c *Config) setDefaults() {
 	if c.QueueBytes <= 0 {
 		c.QueueBytes = 16 << 20
 	}
+	if c.ReserveBytes <= 0 {
+		c.ReserveBytes = 2 << 20
+	}
+	if c.Deadline <= 0 {
+		c.Deadline = 10 * time.Second
+	}
+	if c.HealEvery <= 0 {
+		c.HealEvery = time.Second
+	}
 	if c.FS == nil {
 		c.FS = durable.OS{}
 	}
@@ -94,9 +123,18 @@ func (c *Config) setDefaults() {
 var (
 	// ErrClosed means that the log was closed before the record came.
 	ErrClosed = errors.New("the audit log is closed")
-	// ErrFailed means that an earlier write failed, so that the log takes no
-	// records until it is opened again.
+	// ErrFailed means that a write failed, so that the log takes no records
+	// until it has healed.
 	ErrFailed = errors.New("the audit log failed")
+	// ErrLost means that the log took the record, but could not write it. It is
+	// counted in a log.gap record.
+	ErrLost = errors.New("the record was not written")
+	// ErrStalled means that the disk has not answered for Config.Deadline. A
+	// record that was waiting may or may not become durable.
+	ErrStalled = errors.New("the audit log's disk does not answer")
+	// ErrFull means that the queue has been full for Config.Deadline. The
+	// record was not taken.
+	ErrFull = errors.New("the audit log's queue is full")
 )
 
 // Log is an open log. Its methods are safe for concurrent use.
@@ -107,26 +145,42 @@ type Log struct {
 
 	mu      sync.Mutex // guards the fields to the blank line
 	pending *batch
-	next    int64 // index of the next record
-	err     error // set once: why no more records are taken
+	flying  *batch // being committed
+	next    int64  // index of the next record
+	err     error  // why no records are taken
+	gaps    [causes]gap
 
-	wake      chan struct{} // to the committer: pending is not empty
-	stop      chan struct{} // to the committer: drain and end
-	committed chan struct{} // closed when the committer has ended
+	wake      chan struct{}      // to the committer: pending is not empty
+	stop      chan struct{}      // to the committer: drain and end
+	committed chan struct{}      // closed when the committer has ended
+	watched   chan struct{}      // closed when the watch has ended
+	signNow   chan chan struct{} // to the committer: sign, then close the channel
+	hasher    *hasher
+	tiler     *tiler
 	sealer    *sealer
+	scrubber  *scrubber
+	files     sync.Mutex // held by who seals or removes segments
 	closing   sync.Once
 	closeErr  error
 
 	// Owned by the committer.
-	spare   *batch
-	seg     *wal.Writer
-	began   time.Time // when seg got its first record
-	tree    *tree.Tree
-	damaged bool // a tile could not be written
-	broken  bool // a commit failed: the segment must not be touched again
+	spare     *batch
+	seg       *wal.Writer
+	base      *tree.Tree // the tree before seg
+	sound     int64      // bytes of seg that a sync has made durable
+	began     time.Time  // when seg got its first record
+	clock     time.Time  // of the last commit
+	tree      *tree.Tree
+	forgetful bool // the state file could not be written
+	broken    bool // a commit failed: the segment must not be touched again
+	full      bool // the log has said that the disk is full
+	resign    bool // the checkpoint is not the one that was written
 
-	head  atomic.Pointer[head] // newest published checkpoint
-	every atomic.Int64         // checkpoint interval, as a time.Duration
+	head      atomic.Pointer[head] // newest published checkpoint
+	retention atomic.Pointer[Retention]
+	scrubbed  atomic.Pointer[LogVerify] // newest self-verification
+	every     atomic.Int64              // checkpoint interval, as a time.Duration
+	grown     growth                    // what is durable, for those who follow
 }
 
 // head is a published checkpoint with the tree that it signs.
@@ -139,10 +193,14 @@ type head struct {
 
 // batch is a group of records that will be committed together.
 type batch struct {
-	first   int64 // index of the first record
+	first   int64     // index of the first record
+	since   time.Time // when it got its first record
 	frames  []byte
 	lengths []int // of each frame
+	records [][]byte
+	leaves  []tree.Hash // of the records, once they are hashed
 	waiters []*waiter
+	taken   chan struct{} // closed when the committer takes the batch; made by the first that waits for it
 }
 
 // waiter waits for its batch. Waiters are pooled.
@@ -150,8 +208,9 @@ type waiter struct{ done chan error }
 
 var waiters = sync.Pool{New: func() any { return &waiter{make(chan error, 1)} }}
 
-// wait returns when the batch was committed or failed, or ctx ended. In the
-// last case the waiter still belongs to the batch.
+// wait returns when the batch was committed or failed, or the disk did not
+// answer in time, or ctx ended. In the last case the waiter still belongs to
+// the batch.
 func (w *waiter) wait(ctx context.Context) error {
 	select {
 	case err := <-w.done:
@@ -164,11 +223,11 @@ func (w *waiter) wait(ctx context.Context) error {
 
 // Append adds a record and returns when it is durable. The body is the
 // record's members from "time" on, as Event.AppendBody makes them; the log
-// does not keep it. If ctx ends first, Append returns its error, and the record
-// may or may not become durable.
+// does not keep it. If ctx ends or the disk does not answer (ErrStalled) while
+// Append waits, the record may or may not become durable.
 func (l *Log) Append(ctx context.Context, body []byte) (seq int64, err error) {
 	w, _ := waiters.Get().(*waiter)
-	seq, _, err = l.queue(body, w, false)
+	seq, err = l.queue(ctx, body, w)
 	if err != nil {
 		waiters.Put(w)
 		return 0, err
@@ -176,34 +235,72 @@ func (l *Log) Append(ctx context.Context, body []byte) (seq int64, err error) {
 	return seq, w.wait(ctx)
 }
 
-// Enqueue adds a record without waiting for it to be durable, unless the queue
-// is full: then it waits like Append. If the log fails before the next commit,
-// the record is lost, and Err tells that the log failed.
+// Enqueue adds a record without waiting for it to be durable. If the log fails
+// before the next commit, the record is lost, and counted in a log.gap record.
 func (l *Log) Enqueue(ctx context.Context, body []byte) (seq int64, err error) {
-	seq, pending, err := l.queue(body, nil, false)
-	if err != nil || pending < l.cfg.QueueBytes {
-		return seq, err
-	}
-	return seq, l.flushed(ctx)
+	return l.queue(ctx, body, nil)
 }
 
-// queue puts a record into the pending batch. pending is the size of the batch.
-// The last record is the last that the log takes.
-func (l *Log) queue(body []byte, w *waiter, last bool) (seq int64, pending int, err error) {
+// queue puts a record into the pending batch, when that has room.
+func (l *Log) queue(ctx context.Context, body []byte, w *waiter) (seq int64, err error) {
 	l.mu.Lock()
+	for l.err == nil && len(l.pending.frames) >= l.cfg.QueueBytes {
+		if err := l.makeRoom(ctx); err != nil {
+			l.mu.Unlock()
+			return 0, err
+		}
+	}
+	seq, err = l.add(body, w)
+	l.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	l.nudge()
+	return seq, nil
+}
+
+// nudge tells the committer that records are pending.
+func (l *Log) nudge() {
+	select {
+	case l.wake <- struct{}{}:
+	default: // it was already told
+	}
+}
+
+// makeRoom waits until the committer has taken the pending batch. The caller
+// holds mu, which is free in the meantime.
+func (l *Log) makeRoom(ctx context.Context) error {
+	b := l.pending
+	if b.taken == nil {
+		b.taken = make(chan struct{})
+	}
+	taken, deadline := b.taken, l.cfg.Deadline
+	left := time.NewTimer(deadline)
+	defer left.Stop()
+	l.mu.Unlock()
+	defer l.mu.Lock()
+	select {
+	case <-taken:
+		return nil
+	case <-left.C:
+		return fmt.Errorf("%w: its disk has not answered for %s", ErrFull, deadline)
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for room in the audit log's queue: %w", ctx.Err())
+	}
+}
+
+// add puts a record into the pending batch. The caller holds mu.
+func (l *Log) add(body []byte, w *waiter) (seq int64, err error) {
 	if l.err != nil {
-		err = l.err
-		l.mu.Unlock()
-		return 0, 0, err
+		return 0, l.err
 	}
 	b := l.pending
 	before := len(b.frames)
 	if b.frames, err = segment.AppendFrame(b.frames, l.next, int64(len(b.lengths)), body); err != nil {
-		l.mu.Unlock()
-		return 0, 0, err
+		return 0, err
 	}
 	if len(b.lengths) == 0 {
-		b.first = l.next
+		b.first, b.since = l.next, time.Now()
 	}
 	seq = l.next
 	l.next++
@@ -211,32 +308,18 @@ func (l *Log) queue(body []byte, w *waiter, last bool) (seq int64, pending int, 
 	if w != nil {
 		b.waiters = append(b.waiters, w)
 	}
-	pending = len(b.frames)
-	if last {
-		l.err = ErrClosed
-	}
-	l.mu.Unlock()
-
-	select {
-	case l.wake <- struct{}{}:
-	default: // the committer was already told
-	}
-	return seq, pending, nil
+	return seq, nil
 }
 
-// flushed waits until the batch that is pending now is durable.
-func (l *Log) flushed(ctx context.Context) error {
-	w, _ := waiters.Get().(*waiter)
+// Ready returns why a request should not be served, or nil if the log takes
+// records and the disk answers.
+func (l *Log) Ready() error {
 	l.mu.Lock()
-	if l.err != nil || len(l.pending.lengths) == 0 {
-		err := l.err
-		l.mu.Unlock()
-		waiters.Put(w)
-		return err
+	defer l.mu.Unlock()
+	if l.err == nil && l.flying != nil && time.Since(l.flying.since) > l.cfg.Deadline {
+		return ErrStalled
 	}
-	l.pending.waiters = append(l.pending.waiters, w)
-	l.mu.Unlock()
-	return w.wait(ctx)
+	return l.err
 }
 
 // Err returns why the log takes no records, or nil if it does.
@@ -244,15 +327,6 @@ func (l *Log) Err() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.err
-}
-
-// refuse makes the log take no more records.
-func (l *Log) refuse(err error) {
-	l.mu.Lock()
-	if l.err == nil {
-		l.err = err
-	}
-	l.mu.Unlock()
 }
 
 // Close appends a log.close record, commits what is pending, signs a last
@@ -263,16 +337,15 @@ func (l *Log) Close() error {
 }
 
 func (l *Log) close() error {
+	l.scrubber.close()
 	l.sealer.close()
-	e := encoder{}
-	e.header(l.cfg.Now(), KindClose, l.cfg.Instance)
-	w, _ := waiters.Get().(*waiter)
-	_, _, err := l.queue(e.b, w, true)
-	if err == nil {
-		err = w.wait(context.Background())
-	}
 	close(l.stop)
 	<-l.committed
+	<-l.watched
+	err := l.Err()
+	if errors.Is(err, ErrClosed) {
+		err = nil
+	}
 	return errors.Join(err, l.lock.Unlock())
 }
 
@@ -284,11 +357,30 @@ func (l *Log) SetCheckpointInterval(d time.Duration) {
 	}
 }
 
+// SetLimits changes how much may be pending, in bytes, and how long the disk
+// may take to answer. What is not positive stays as it is.
+func (l *Log) SetLimits(queueBytes int, deadline time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if queueBytes > 0 {
+		l.cfg.QueueBytes = queueBytes
+	}
+	if deadline > 0 {
+		l.cfg.Deadline = deadline
+	}
+}
+
+// FS is the file system that the log is written to.
+func (l *Log) FS() durable.FS { return l.cfg.FS }
+
 // Dir is the log's directory.
 func (l *Log) Dir() string { return l.cfg.Dir }
 
 // Key is the log's key.
 func (l *Log) Key() *Key { return l.cfg.Key }
+
+// Keys are the keys that sign each checkpoint: Key, then its cosigners.
+func (l *Log) Keys() []*Key { return l.cfg.keys() }
 
 // Checkpoint returns the newest published checkpoint, its head and when it was
 // signed.
@@ -323,4 +415,6 @@ func loadTile(dir fs.FS) tree.Loader {
 	}
 }
 
-func dirFS(dir string) records.Dir { return records.Dir{FS: os.DirFS(dir)} }
+func dirFS(dir string) records.Dir {
+	return records.Dir{FS: os.DirFS(dir), Index: new(records.Index)}
+}

@@ -1,18 +1,16 @@
 package audit
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
-	"github.com/caddy-soc2/caddy-soc2/audit/tree"
-	"github.com/caddy-soc2/caddy-soc2/internal/durable"
+	"github.com/caddy-soc2/caddy-soc2/audit/tiles"
+	"github.com/caddy-soc2/caddy-soc2/audit/tlogproof"
 )
 
 // ErrUnsigned means that no published checkpoint covers a record yet.
@@ -27,107 +25,53 @@ type Proof struct {
 	Checkpoint []byte // the signed note
 }
 
-// Prove returns the inclusion proof of a record under the newest checkpoint.
+// Append appends the proof to dst as C2SP tlog-proof (package tlogproof), which
+// anybody verifies offline.
+func (p Proof) Append(dst []byte) []byte {
+	return tlogproof.Proof{Index: p.Seq, Hashes: p.Hashes, Checkpoint: p.Checkpoint}.Append(dst)
+}
+
+// MarshalText implements encoding.TextMarshaler as Append. It does not fail.
+func (p Proof) MarshalText() ([]byte, error) { return p.Append(nil), nil }
+
+// Prove returns the inclusion proof of a record under the newest checkpoint, or
+// ErrUnsigned.
 func (l *Log) Prove(seq int64) (Proof, error) {
 	h := l.head.Load()
-	if seq >= h.Size {
-		return Proof{}, fmt.Errorf("record %d: %w", seq, ErrUnsigned)
-	}
-	hashes, err := tlog.ProveRecord(h.Size, seq, tree.Reader{Tree: h.tree, Load: loadTile(l.dir.FS)})
+	r := tiles.Reader{Records: l.dir, Size: h.Size, Tree: h.tree}
+	return prove(context.Background(), r, h.Head, h.note, seq)
+}
+
+// Prove is Log.Prove for a log that this process does not have open. It reads
+// what an open log has in memory: the hashes at the edge of the tree.
+func Prove(ctx context.Context, dir records.Dir, seq int64) (Proof, error) {
+	h, err := tiles.Directory{Dir: dir}.Head()
 	if err != nil {
 		return Proof{}, fmt.Errorf("proving record %d: %w", seq, err)
 	}
-	return Proof{seq, hashes, h.Head, h.note}, nil
-}
-
-// Export writes the log in dir, up to its checkpoint, to the directory to, as
-// plain C2SP tlog-tiles files with partial tiles, for tools that know nothing
-// of segments. The log may be open elsewhere. It returns the exported head,
-// which it does not verify. Progress, if not nil, is told of exported records.
-func Export(dir, to string, progress func(done, total int64)) (checkpoint.Head, error) {
-	src := dirFS(dir)
-	note, err := fs.ReadFile(src.FS, checkpoint.File)
+	head, err := checkpoint.Peek(h.Note)
 	if err != nil {
-		return checkpoint.Head{}, fmt.Errorf("exporting %s: %w", dir, err)
+		return Proof{}, fmt.Errorf("proving record %d: %w", seq, err)
 	}
-	head, err := checkpoint.Peek(note)
+	return prove(ctx, tiles.Reader{Records: dir, Size: head.Size}, head, h.Note, seq)
+}
+
+func prove(ctx context.Context, r tiles.Reader, head checkpoint.Head, note []byte, seq int64) (Proof, error) {
+	if seq >= head.Size {
+		return Proof{}, fmt.Errorf("record %d: %w", seq, ErrUnsigned)
+	}
+	hashes, err := r.Prove(ctx, seq)
 	if err != nil {
-		return checkpoint.Head{}, fmt.Errorf("exporting %s: %w", dir, err)
+		return Proof{}, fmt.Errorf("proving record %d: %w", seq, err)
 	}
-	if entries, err := os.ReadDir(to); err == nil && len(entries) > 0 {
-		return head, fmt.Errorf("exporting to %s: the directory is not empty", to)
-	}
-	x := exporter{to: to, size: head.Size, progress: progress}
-	if err := x.records(src); err != nil {
-		return head, fmt.Errorf("exporting %s: %w", dir, err)
-	}
-	if x.tree.Root() != head.Root {
-		return head, fmt.Errorf("exporting %s: %w: the records do not have the root that the checkpoint signs", dir, ErrDamaged)
-	}
-	x.edges()
-	x.put(checkpoint.File, note) // last: only a whole export has a checkpoint
-	return head, x.err
+	return Proof{seq, hashes, head, note}, nil
 }
 
-// exporter writes tiles. It remembers its first error.
-type exporter struct {
-	to       string
-	size     int64
-	tree     tree.Tree
-	bundle   []byte
-	progress func(done, total int64)
-	err      error
+// Head returns the newest published checkpoint with its tree, for package
+// tiles.
+func (l *Log) Head() (tiles.Head, error) {
+	h := l.head.Load()
+	return tiles.Head{Note: h.note, Size: h.Size, Tree: h.tree}, nil
 }
 
-func (x *exporter) put(path string, b []byte) {
-	if x.err != nil {
-		return
-	}
-	name := filepath.Join(x.to, filepath.FromSlash(path))
-	if x.err = os.MkdirAll(filepath.Dir(name), durable.DirMode); x.err == nil {
-		x.err = os.WriteFile(name, b, durable.FileMode)
-	}
-}
-
-var errExported = errors.New("all records are exported")
-
-func (x *exporter) records(src records.Dir) error {
-	if x.size == 0 {
-		return nil
-	}
-	_, err := src.Scan(0, func(seq int64, record []byte) error {
-		x.bundle = append(x.bundle, byte(len(record)>>8), byte(len(record)))
-		x.bundle = append(x.bundle, record...)
-		x.tree.Append(tlog.RecordHash(record), func(level int, index int64, hashes []tree.Hash) {
-			x.put(tree.TilePath(level, index, tree.Width), tree.Join(hashes))
-		})
-		if n := seq + 1; n%tree.Width == 0 || n == x.size {
-			width := int(seq%tree.Width) + 1
-			x.put(tree.EntriesPath(seq/tree.Width, width), x.bundle)
-			x.bundle = x.bundle[:0]
-			if x.progress != nil {
-				x.progress(n, x.size)
-			}
-		}
-		if seq+1 == x.size {
-			return errExported
-		}
-		return x.err
-	})
-	if err == nil {
-		return fmt.Errorf("%w: it has fewer records than the %d that its checkpoint signs", ErrDamaged, x.size)
-	}
-	if !errors.Is(err, errExported) {
-		return err
-	}
-	return x.err
-}
-
-// edges writes the partial tiles at the right edge of the tree.
-func (x *exporter) edges() {
-	for level := 0; x.size>>(8*level) > 0; level++ {
-		if hashes := x.tree.Edge(level); len(hashes) > 0 {
-			x.put(tree.TilePath(level, x.size>>(8*(level+1)), len(hashes)), tree.Join(hashes))
-		}
-	}
-}
+var _ tiles.Source = (*Log)(nil)

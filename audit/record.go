@@ -4,161 +4,181 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
-	"unicode/utf8"
 )
 
-// Kind tells what a record is about.
-type Kind string
+// queryMember is the query in a record. If Event.Redacted lists it, the query
+// was redacted and is written as it is.
+const queryMember = "request.query"
 
-// The kinds that this version writes.
-const (
-	KindRequest Kind = "request"   // one request and its response
-	KindOpen    Kind = "log.open"  // the log was opened for writing
-	KindClose   Kind = "log.close" // the log was closed in order
-	KindRollup  Kind = "rollup"    // a segment was sealed
-)
+// Intent is what is known of a request before it is served: the record that the
+// strict mode makes durable before the upstream of an unsafe method is called.
+// The request's own record, with the same id, follows when it was served.
+type Intent Event
 
-// The most bytes that a text of a request record keeps. What is longer is cut,
-// and the record's member "cut" names it. With every byte escaped, a record
-// with all texts at their limit still fits in a frame.
-const (
-	maxPath  = 4096
-	maxQuery = 1024
-	maxText  = 256
-)
-
-// header writes the members that every record begins with.
-func (e *encoder) header(t time.Time, kind Kind, instance string) {
-	e.time("time", t)
-	e.key("kind")
-	e.quote(string(kind))
-	e.text("instance", instance)
-}
+// Opening is what is known of a request when its connection is about to be
+// taken over, for example by a WebSocket: the record before the status 101. The
+// request's own record, with the same id, follows when the connection ends.
+type Opening Event
 
 // AppendBody appends the record of a request, without the members that the log
 // adds (package segment), to dst.
 func (ev *Event) AppendBody(dst []byte, instance string) []byte {
-	e := encoder{dst}
-	var cut []string
-	text := func(name, s string, limit int) {
-		if len(s) > limit {
-			for limit > 0 && !utf8.RuneStart(s[limit]) {
-				limit--
-			}
-			s = s[:limit]
-			cut = append(cut, name)
-		}
-		e.text(name, s)
+	var c coder
+	c.to(dst, instance)
+	for c.pass() {
+		ev.members(&c)
 	}
-	e.header(ev.Start, KindRequest, instance)
-	e.key("id")
-	e.b = append(e.b, '"')
-	e.b = ev.ID.AppendText(e.b)
-	e.b = append(e.b, '"')
-	text("trace", ev.Trace, maxText)
-	text("server", ev.Server, maxText)
-	text("listener", ev.Listener, maxText)
-
-	mark := e.open("client")
-	text("ip", ev.ClientIP, maxText)
-	text("port", ev.ClientPort, maxText)
-	text("peer", ev.Peer, maxText)
-	e.close(mark)
-
-	mark = e.open("tls")
-	text("version", ev.TLS.Version, maxText)
-	text("cipher", ev.TLS.Cipher, maxText)
-	text("group", ev.TLS.Group, maxText)
-	text("sni", ev.TLS.ServerName, maxText)
-	text("alpn", ev.TLS.ALPN, maxText)
-	text("client_cert", ev.TLS.ClientCert, maxText)
-	e.flag("resumed", ev.TLS.Resumed)
-	e.flag("ech", ev.TLS.ECHAccepted)
-	e.close(mark)
-
-	mark = e.open("request")
-	text("proto", ev.Proto, maxText)
-	text("method", ev.Method, maxText)
-	text("host", ev.Host, maxText)
-	text("path", ev.Path, maxPath)
-	if len(ev.Query) > maxQuery {
-		cut = append(cut, "query")
-	}
-	e.query(ev.Query)
-	text("agent", ev.Agent, maxText)
-	e.close(mark)
-
-	mark = e.open("auth")
-	text("user", ev.User, maxText)
-	text("method", ev.AuthMethod, maxText)
-	e.close(mark)
-	e.decision("access", ev.Access)
-	e.decision("limit", ev.Limit)
-	e.text("cache", ev.Cache)
-	mark = e.open("headers")
-	e.text("profile", ev.Profile)
-	e.list("mended", ev.Mended)
-	e.close(mark)
-
-	if ev.Upstream.Address != "" {
-		mark = e.open("upstream")
-		text("address", ev.Upstream.Address, maxText)
-		if ev.Upstream.Status != 0 {
-			e.number("status", int64(ev.Upstream.Status))
-			e.number("latency_ns", int64(ev.Upstream.Latency))
-		}
-		e.close(mark)
-	}
-	mark = e.open("response")
-	e.number("status", int64(ev.Status))
-	e.number("bytes", ev.Bytes)
-	e.text("end", string(ev.End))
-	text("error", ev.Error, maxText)
-	e.close(mark)
-	e.number("duration_ns", int64(ev.Duration))
-	e.list("cut", cut)
-	return e.b
+	return c.b
 }
 
-func (e *encoder) decision(name string, d Decision) {
-	mark := e.open(name)
-	e.text("outcome", d.Outcome)
-	e.text("rule", d.Rule)
-	e.text("reason", d.Reason)
-	e.close(mark)
+// AppendBody implements Body.
+func (in *Intent) AppendBody(dst []byte, instance string) []byte {
+	var c coder
+	c.to(dst, instance)
+	for c.pass() {
+		in.members(&c)
+	}
+	return c.b
 }
 
-// query writes the keys of a query string. Values, and parts without a key,
-// are secrets often enough that each becomes a star: a=1&b=2&xyz is a=*&b=*&*.
-func (e *encoder) query(raw string) {
-	if raw == "" {
+// AppendBody implements Body.
+func (o *Opening) AppendBody(dst []byte, instance string) []byte {
+	var c coder
+	c.to(dst, instance)
+	for c.pass() {
+		o.members(&c)
+	}
+	return c.b
+}
+
+func (ev *Event) members(c *coder) {
+	ev.asked(c, KindRequest)
+	c.text("cache", &ev.Cache, maxText)
+	c.open("headers")
+	c.text("headers.profile", &ev.Profile, maxText)
+	c.list("headers.mended", &ev.Mended, maxItems)
+	c.close()
+	ev.proxied(c)
+	c.open("response")
+	number(c, "response.status", &ev.Status)
+	number(c, "response.bytes", &ev.Bytes)
+	c.text("response.end", (*string)(&ev.End), maxText)
+	c.text("response.error", &ev.Error, maxText)
+	c.headers("response.headers", &ev.ResponseHeaders)
+	c.close()
+	number(c, "duration_ns", &ev.Duration)
+	ev.protected(c)
+}
+
+func (in *Intent) members(c *coder) {
+	ev := (*Event)(in)
+	ev.asked(c, KindIntent)
+	ev.protected(c)
+}
+
+func (o *Opening) members(c *coder) {
+	ev := (*Event)(o)
+	ev.asked(c, KindOpening)
+	ev.proxied(c)
+	c.open("response")
+	number(c, "response.status", &ev.Status)
+	c.close()
+	ev.protected(c)
+}
+
+// metadata is the level of detail that a record has if it names none.
+const metadata = "metadata"
+
+// asked is what is known before the request is served.
+func (ev *Event) asked(c *coder, kind Kind) {
+	c.begin(kind, &ev.Start)
+	c.id("id", &ev.ID)
+	c.text("trace", &ev.Trace, maxText)
+	if c.when(ev.Level != metadata, "level") {
+		c.text("level", &ev.Level, maxText)
+	}
+	c.text("policy", &ev.Rule, maxText)
+	c.text("server", &ev.Server, maxText)
+	c.text("listener", &ev.Listener, maxText)
+	c.text("conn", &ev.Conn, maxText)
+
+	c.open("client")
+	c.text("client.ip", &ev.ClientIP, maxText)
+	c.text("client.port", &ev.ClientPort, maxText)
+	c.text("client.peer", &ev.Peer, maxText)
+	c.close()
+
+	c.open("tls")
+	c.text("tls.version", &ev.TLS.Version, maxText)
+	c.text("tls.cipher", &ev.TLS.Cipher, maxText)
+	c.text("tls.group", &ev.TLS.Group, maxText)
+	c.text("tls.sni", &ev.TLS.ServerName, maxText)
+	c.text("tls.alpn", &ev.TLS.ALPN, maxText)
+	c.text("tls.client_cert", &ev.TLS.ClientCert, maxText)
+	c.flag("tls.resumed", &ev.TLS.Resumed)
+	c.flag("tls.ech", &ev.TLS.ECHAccepted)
+	c.close()
+
+	c.open("request")
+	c.text("request.proto", &ev.Proto, maxText)
+	c.text("request.method", &ev.Method, maxText)
+	c.text("request.host", &ev.Host, maxText)
+	c.text("request.path", &ev.Path, maxPath)
+	if slices.Contains(ev.Redacted, queryMember) { // by the policy, which may show some values
+		c.text(queryMember, &ev.Query, maxQuery)
+	} else {
+		c.query(queryMember, &ev.Query)
+	}
+	c.text("request.agent", &ev.Agent, maxText)
+	c.headers("request.headers", &ev.RequestHeaders)
+	c.close()
+
+	c.open("auth")
+	c.text("auth.user", &ev.User, maxText)
+	c.text("auth.method", &ev.AuthMethod, maxText)
+	c.close()
+
+	c.open("access")
+	c.text("access.outcome", &ev.Access.Outcome, maxText)
+	c.text("access.rule", &ev.Access.Rule, maxText)
+	c.text("access.reason", &ev.Access.Reason, maxText)
+	c.close()
+
+	c.open("limit")
+	c.text("limit.outcome", &ev.Limit.Outcome, maxText)
+	c.text("limit.rule", &ev.Limit.Rule, maxText)
+	c.text("limit.reason", &ev.Limit.Reason, maxText)
+	c.close()
+}
+
+// proxied is the upstream, if there was one.
+func (ev *Event) proxied(c *coder) {
+	if !c.when(ev.Upstream.Address != "", "upstream") {
 		return
 	}
-	if len(raw) > maxQuery {
-		raw = raw[:maxQuery]
-		raw = raw[:strings.LastIndexByte(raw, '&')+1] // a cut part could show half a value as a key
+	c.open("upstream")
+	c.text("upstream.address", &ev.Upstream.Address, maxText)
+	if c.when(ev.Upstream.Status != 0, "upstream.status") {
+		number(c, "upstream.status", &ev.Upstream.Status)
+		number(c, "upstream.latency_ns", &ev.Upstream.Latency)
 	}
-	e.key("query")
-	e.b = append(e.b, '"')
-	for n := 0; raw != ""; n++ {
-		var part string
-		part, raw, _ = strings.Cut(raw, "&")
-		if n > 0 {
-			e.escape("&")
-		}
-		if key, _, ok := strings.Cut(part, "="); ok {
-			e.escape(key)
-			e.b = append(e.b, '=')
-		}
-		e.b = append(e.b, '*')
-	}
-	e.b = append(e.b, '"')
+	c.close()
 }
 
-// Header is the part of a record that all kinds share, as read back.
-type Header struct {
+// protected is how personal data in the record was treated, and the end.
+func (ev *Event) protected(c *coder) {
+	c.list("pseudonyms", &ev.Pseudonyms, maxItems)
+	c.list("redacted", &ev.Redacted, maxItems)
+	c.text("lookup", &ev.Lookup, maxText)
+	c.blob("personal", &ev.Personal, MaxPersonal)
+	c.text("personal_key", &ev.PersonalKey, maxText)
+	c.end(&ev.Shortened)
+}
+
+// RecordHeader is the part of a record that all kinds share, as read back.
+type RecordHeader struct {
 	Seq      int64     `json:"seq"`
 	Time     time.Time `json:"time"`
 	Kind     Kind      `json:"kind"`
@@ -167,7 +187,7 @@ type Header struct {
 }
 
 // ParseHeader reads the shared part of a record.
-func ParseHeader(record []byte) (h Header, err error) {
+func ParseHeader(record []byte) (h RecordHeader, err error) {
 	if err := json.Unmarshal(record, &h); err != nil {
 		return h, fmt.Errorf("reading record: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -29,6 +30,9 @@ var ErrDamaged = errors.New("the audit log is damaged")
 // torn end: then the log is ErrDamaged.
 func Open(cfg Config) (*Log, error) {
 	cfg.setDefaults()
+	if err := cfg.checkKeys(); err != nil {
+		return nil, fmt.Errorf("opening audit log %s: %w", cfg.Dir, err)
+	}
 	dir, err := filepath.Abs(cfg.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening audit log %s: %w", cfg.Dir, err)
@@ -49,14 +53,19 @@ func Open(cfg Config) (*Log, error) {
 	l := &Log{
 		cfg: cfg, dir: dirFS(dir), lock: lock,
 		pending: &batch{}, spare: &batch{},
-		wake: make(chan struct{}, 1), stop: make(chan struct{}), committed: make(chan struct{}),
+		wake: make(chan struct{}, 1), stop: make(chan struct{}),
+		committed: make(chan struct{}), watched: make(chan struct{}), signNow: make(chan chan struct{}),
 	}
+	l.SetRetention(cfg.Retention)
 	l.every.Store(int64(cfg.CheckpointEvery))
+	l.hasher, l.tiler = newHasher(), newTiler(l)
 	found, err := l.recover()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("opening audit log %s: %w", dir, err), lock.Unlock())
+	if err == nil {
+		err = l.begin(found)
 	}
-	if err := l.begin(found); err != nil {
+	if err != nil {
+		l.tiler.close()
+		l.hasher.close()
 		return nil, errors.Join(fmt.Errorf("opening audit log %s: %w", dir, err), lock.Unlock())
 	}
 	return l, nil
@@ -83,29 +92,26 @@ type fullTile struct {
 // goroutines. It does the first commit itself, so that a log which cannot be
 // written is an error of Open.
 func (l *Log) begin(found state) error {
-	l.sealer = newSealer(l)
-	e := encoder{}
-	e.header(l.cfg.Now(), KindOpen, l.cfg.Instance)
-	e.text("origin", l.cfg.Key.Origin())
-	e.text("key", l.cfg.Key.Public())
-	e.boolean("clean", found.clean)
-	if !found.clean {
-		e.number("unsigned_records", found.unsigned)
-		e.number("torn_bytes", found.torn)
+	l.sealer, l.scrubber = newSealer(l), newScrubber(l)
+	first := LogOpen{
+		Time: l.cfg.Now(), Origin: l.cfg.Key.Origin(), Key: l.cfg.Key.Public(), Also: publics(l.cfg.Cosigners),
+		Clean: found.clean, Unsigned: found.unsigned, Torn: found.torn,
 	}
-	if _, _, err := l.queue(e.b, nil, false); err != nil {
-		return err
+	err := l.inscribe(first.AppendBody(nil, l.cfg.Instance))
+	if err == nil {
+		err = l.sign()
 	}
-	l.commit()
-	if l.Err() == nil {
-		l.publish()
+	if err == nil {
+		err = l.keepReserve()
 	}
-	if err := l.Err(); err != nil {
+	if err != nil {
 		l.seg.Abandon()
 		return err
 	}
 	go l.run()
+	go l.watch()
 	go l.sealer.run()
+	go l.scrubber.run()
 	for _, first := range found.raw {
 		l.sealer.add(first)
 	}
@@ -115,6 +121,9 @@ func (l *Log) begin(found state) error {
 // recover reads the log's end and leaves l ready to append.
 func (l *Log) recover() (state, error) {
 	signed, err := l.lastCheckpoint()
+	if err == nil {
+		err = l.compareState(signed)
+	}
 	if err != nil {
 		return state{}, err
 	}
@@ -137,13 +146,9 @@ func (l *Log) lastCheckpoint() (*checkpoint.Head, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := l.cfg.Key.Verifier()
+	h, _, err := checkpoint.Open(b, l.cfg.verifiers()...)
 	if err != nil {
-		return nil, err
-	}
-	h, _, err := checkpoint.Open(b, v)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w (the key in use is %s)", checkpoint.File, err, l.cfg.Key.Public())
+		return nil, fmt.Errorf("%s: %w (in use: %s): open the log with a key that signed it; a new key signs beside the old one before it signs alone", checkpoint.File, err, strings.Join(publics(l.cfg.keys()), ", "))
 	}
 	return &h, nil
 }
@@ -153,7 +158,7 @@ func (l *Log) create(list []records.Segment) (state, error) {
 	if len(list) > 0 {
 		return state{}, fmt.Errorf("%w: it has segments but its file %q is missing: put it back from a copy, or move the directory away to begin a new log", ErrDamaged, checkpoint.File)
 	}
-	l.tree = &tree.Tree{}
+	l.tree, l.base = &tree.Tree{}, &tree.Tree{}
 	if err := l.sign(); err != nil {
 		return state{}, err
 	}
@@ -161,14 +166,17 @@ func (l *Log) create(list []records.Segment) (state, error) {
 }
 
 // openSegment opens the segment to append to, or makes it.
-func (l *Log) openSegment(first int64, frames []byte, rewrite bool) (err error) {
+func (l *Log) openSegment(first int64, frames []byte, rewrite bool) error {
 	folder := filepath.Join(l.cfg.Dir, records.Folder)
-	l.began = l.cfg.Now()
-	l.seg, err = wal.Open(l.cfg.FS, folder, first, frames, rewrite)
+	seg, err := wal.Open(l.cfg.FS, folder, first, frames, rewrite)
 	if errors.Is(err, fs.ErrNotExist) {
-		l.seg, err = wal.Create(l.cfg.FS, folder, first)
+		seg, err = wal.Create(l.cfg.FS, folder, first)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	l.seg, l.sound, l.began = seg, seg.Size(), l.cfg.Now()
+	return nil
 }
 
 // resume opens a log that has a checkpoint. It reads the segments that are not
@@ -198,6 +206,7 @@ func (l *Log) resume(signed checkpoint.Head, list []records.Segment) (found stat
 		if err != nil {
 			return found, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
+		l.base = l.tree.Clone()
 		valid, err := l.replay(s, frames, signed, &found)
 		if errors.Is(err, ErrDamaged) {
 			return found, fmt.Errorf("%s: %w", s.Path(), err)
@@ -220,6 +229,7 @@ func (l *Log) resume(signed checkpoint.Head, list []records.Segment) (found stat
 			return found, fmt.Errorf("%w: %s ends with record %d, but the next segment begins with %d", ErrDamaged, s.Path(), l.tree.Size()-1, open[i+1].First)
 		}
 	}
+	l.base = l.tree.Clone()
 	err = l.continueAt(l.tree.Size(), nil, signed, &found)
 	return found, err
 }
@@ -269,7 +279,9 @@ func (l *Log) ensureTile(level int, index int64, hashes []tree.Hash) {
 	if b, err := l.cfg.FS.ReadFile(name); err == nil && bytes.Equal(b, tree.Join(hashes)) {
 		return
 	}
-	l.putTile(level, index, hashes)
+	if err := l.writeTile(level, index, hashes); err != nil {
+		l.cfg.Logger.Warn("a hash tile of the audit log could not be written", "tile", name, "error", err)
+	}
 }
 
 // treeAt rebuilds the tree as it was before record first: from the tiles, or

@@ -3,17 +3,18 @@ package audit
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/caddy-soc2/caddy-soc2/audit/digest"
+	"github.com/caddy-soc2/caddy-soc2/audit/member"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
+	"github.com/caddy-soc2/caddy-soc2/audit/rollup"
 	"github.com/caddy-soc2/caddy-soc2/audit/segment"
 	"github.com/caddy-soc2/caddy-soc2/audit/tree"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
@@ -22,18 +23,26 @@ import (
 // sealer compresses segments that are no longer written, one after the other,
 // in a goroutine of its own.
 type sealer struct {
-	log   *Log
-	queue chan int64 // first records of segments
-	stop  chan struct{}
-	ended chan struct{}
+	log     *Log
+	queue   chan int64      // first records of segments
+	ctx     context.Context // ends when the sealer is closed
+	stop    context.CancelFunc
+	ended   chan struct{}
+	again   []int64 // what could not be sealed, to be tried again
+	rollups rollups // owned by run
 }
 
 // queueLength is more segments than can wait: each is an hour or 64 MiB.
 const queueLength = 1024
 
+// sealAgain is how long a segment that could not be sealed waits.
+const sealAgain = time.Minute
+
 // newSealer makes a sealer. It is started after the committer, which it needs.
 func newSealer(l *Log) *sealer {
-	return &sealer{l, make(chan int64, queueLength), make(chan struct{}), make(chan struct{})}
+	s := &sealer{log: l, queue: make(chan int64, queueLength), ended: make(chan struct{})}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	return s
 }
 
 // add hands a segment over. If the queue is full the segment stays as it is
@@ -48,26 +57,55 @@ func (s *sealer) add(first int64) {
 
 // close ends the sealer after the segment at hand.
 func (s *sealer) close() {
-	close(s.stop)
+	s.stop()
 	<-s.ended
 }
 
 func (s *sealer) run() {
 	defer close(s.ended)
+	tick := time.NewTicker(sealAgain)
+	defer tick.Stop()
+	s.rollups.open(s.log, s.ctx.Done())
 	for {
-		select {
-		case <-s.stop:
+		select { // stop first
+		case <-s.ctx.Done():
 			return
 		default:
 		}
 		select {
-		case <-s.stop:
+		case <-s.ctx.Done():
 			return
 		case first := <-s.queue:
-			if err := s.log.seal(first); err != nil {
-				s.log.cfg.Logger.Error("sealing a segment of the audit log; it will be tried again at the next start", "segment", first, "error", err)
+			s.seal(first)
+			s.prune()
+		case <-tick.C:
+			again := s.again
+			s.again = nil
+			for _, first := range again {
+				s.seal(first)
 			}
+			s.prune()
 		}
+	}
+}
+
+func (s *sealer) seal(first int64) {
+	if err := s.log.seal(first); err != nil {
+		s.again = append(s.again, first)
+		s.log.cfg.Logger.Warn("a segment of the audit log could not be sealed; it stays open and is tried again", "segment", first, "error", err)
+	}
+}
+
+// prune removes what the retention lets go.
+func (s *sealer) prune() {
+	upto, before, err := s.log.Prune(s.ctx)
+	switch {
+	case errors.Is(err, ErrHeld):
+		s.log.cfg.Logger.Debug("records of the audit log are over their retention, but held", "before", upto)
+	case err != nil && s.ctx.Err() == nil:
+		s.log.cfg.Logger.Warn("removing records that are over their retention", "error", err)
+	case upto > before:
+		s.log.cfg.Logger.Info("removed records that are over their retention", "from", before, "before", upto)
 	}
 }
 
@@ -75,6 +113,8 @@ func (s *sealer) run() {
 // when the sealed one and the rollup record that vouches for it are durable, so
 // that a crash at any point leaves one of the two whole.
 func (l *Log) seal(first int64) error {
+	l.files.Lock()
+	defer l.files.Unlock()
 	folder := filepath.Join(l.cfg.Dir, records.Folder)
 	frames, err := l.dir.Frames(records.Segment{First: first})
 	if err != nil {
@@ -87,100 +127,114 @@ func (l *Log) seal(first int64) error {
 	if err := durable.WriteFile(l.cfg.FS, filepath.Join(folder, segment.Name(first, true)), sealed); err != nil {
 		return err
 	}
-	sum, err := l.summarize(frames, first)
+	sum, leaves, err := summarize(frames, first)
 	if err != nil {
 		return err
 	}
-	if err := l.syncTiles(first, first+sum.records); err != nil {
+	if err := l.syncTiles(first, leaves); err != nil {
 		return err
 	}
-	sum.sealedBytes, sum.hash = len(sealed), sha256.Sum256(sealed)
+	prev, err := l.sealer.rollups.before(l)
+	if err != nil {
+		return err
+	}
 	e := encoder{}
 	e.header(l.cfg.Now(), KindRollup, l.cfg.Instance)
-	sum.append(&e)
-	if _, err := l.Append(context.Background(), e.b); err != nil {
+	members := sum.Members(rollup.Sealed{Bytes: int64(len(sealed)), SHA256: sha256.Sum256(sealed)}, prev)
+	seq, err := l.Append(context.Background(), members.AppendBody(e.b))
+	if err != nil {
 		return err
 	}
+	l.sealer.rollups.add(l, seq)
 	if err := l.cfg.FS.Remove(filepath.Join(folder, segment.Name(first, false))); err != nil {
 		return fmt.Errorf("removing the open form of segment %d: %w", first, err)
 	}
 	return l.cfg.FS.SyncDir(folder)
 }
 
-// summary is what a rollup record says of a segment.
-type summary struct {
-	first, records int64
-	from, to       string // times of the first and last record
-	bytes          int
-	sealedBytes    int
-	hash           [sha256.Size]byte
-	kinds          map[Kind]int64
-}
-
-func (l *Log) summarize(frames []byte, first int64) (s summary, err error) {
-	s = summary{first: first, bytes: len(frames), kinds: map[Kind]int64{}}
-	_, next, err := segment.Scan(frames, first, func(seq int64, record []byte) error {
-		s.kinds[kindOf(record)]++
-		s.to = timeOf(record)
-		if seq == first {
-			s.from = s.to
+// summarize counts what a segment holds, and hashes its records.
+func summarize(frames []byte, first int64) (*rollup.Counter, []tree.Hash, error) {
+	sum := rollup.NewCounter(first)
+	var all [][]byte
+	var r member.Record
+	_, _, err := segment.Scan(frames, first, func(_ int64, record []byte) error {
+		all = append(all, record)
+		if r.Read(record) == nil {
+			sum.Add(&r)
+		} else { // a body that is not what Append asks for
+			sum.Skip(len(record))
 		}
 		return nil
 	})
-	s.records = next - first
-	return s, err
+	return sum, digest.Leaves(nil, all), err
 }
 
-func (s *summary) append(e *encoder) {
-	mark := e.open("segment")
-	e.number("first", s.first)
-	e.number("records", s.records)
-	e.text("from", s.from)
-	e.text("to", s.to)
-	e.number("bytes", int64(s.bytes))
-	e.number("sealed_bytes", int64(s.sealedBytes))
-	e.text("sha256", hex.EncodeToString(s.hash[:]))
-	e.close(mark)
-	mark = e.open("kinds")
-	for _, k := range sortedKinds(s.kinds) {
-		e.number(string(k), s.kinds[k])
+// syncTiles makes the tiles durable that the records of a segment completed,
+// and those again that are missing or wrong. After that no start has to look
+// at them. The leaves are the hashes of the records from first on.
+func (l *Log) syncTiles(first int64, leaves []tree.Hash) error {
+	next := first + int64(len(leaves))
+	if start := first - first%tree.Width; start < first { // the first tile began in the segment before
+		before, err := leafHashes(l.dir, start, first)
+		if err != nil {
+			return err
+		}
+		first, leaves = start, append(before, leaves...)
 	}
-	e.close(mark)
-}
-
-func sortedKinds(m map[Kind]int64) []Kind {
-	kinds := make([]Kind, 0, len(m))
-	for k := range m {
-		kinds = append(kinds, k)
-	}
-	slices.Sort(kinds)
-	return kinds
-}
-
-// syncTiles makes the tiles durable that records from first to next completed.
-// After that no start has to look at them again.
-func (l *Log) syncTiles(first, next int64) error {
 	for level := 0; next>>(8*(level+1)) > 0; level++ {
 		shift := 8 * (level + 1)
+		dirs := map[string]bool{}
 		for i := first >> shift; i < next>>shift; i++ {
-			if err := l.syncTile(level, i); err != nil {
+			hashes, err := l.tileOf(level, i, first, leaves)
+			if err != nil {
 				return err
+			}
+			name, err := l.syncTile(level, i, hashes)
+			if err != nil {
+				return err
+			}
+			dirs[filepath.Dir(name)] = true
+		}
+		for dir := range dirs {
+			if err := l.cfg.FS.SyncDir(dir); err != nil {
+				return fmt.Errorf("syncing tiles: %w", err)
 			}
 		}
 	}
 	return nil
 }
 
-func (l *Log) syncTile(level int, index int64) error {
-	name := filepath.Join(l.cfg.Dir, filepath.FromSlash(tree.TilePath(level, index, tree.Width)))
+func (l *Log) syncTile(level int, index int64, hashes []tree.Hash) (name string, err error) {
+	l.ensureTile(level, index, hashes)
+	name = filepath.Join(l.cfg.Dir, filepath.FromSlash(tree.TilePath(level, index, tree.Width)))
 	f, err := l.cfg.FS.OpenFile(name, os.O_RDWR, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("a hash tile is missing: %w", err)
-	}
 	if err != nil {
-		return fmt.Errorf("syncing tile: %w", err)
+		return name, fmt.Errorf("syncing tile: %w", err)
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return name, errors.Join(f.Sync(), f.Close())
+}
+
+// tileOf returns the hashes of a full tile: leaves from record first on, or what
+// the tiles below it give.
+func (l *Log) tileOf(level int, index, first int64, leaves []tree.Hash) ([]tree.Hash, error) {
+	if level == 0 {
+		return leaves[index*tree.Width-first:][:tree.Width], nil
+	}
+	return l.foldTile(level, index)
+}
+
+// foldTile makes the hashes of a full tile from the tiles below it.
+func (l *Log) foldTile(level int, index int64) ([]tree.Hash, error) {
+	load := loadTile(l.dir.FS)
+	hashes := make([]tree.Hash, 0, tree.Width)
+	for i := index * tree.Width; i < (index+1)*tree.Width; i++ {
+		below, err := load(level-1, i)
+		if err != nil {
+			return nil, err
+		}
+		hashes = append(hashes, tree.Fold(below))
+	}
+	return hashes, nil
 }
 
 // leafHashes returns the leaf hashes of records from up to, not including, to.

@@ -23,7 +23,7 @@ import (
 // segment, closed in order.
 func closedLog(t *testing.T) (fstest.MapFS, *audit.Key) {
 	t.Helper()
-	b := newBench(t, audit.Config{SegmentBytes: 40 << 10})
+	b := newBench(t, audit.Config{SegmentBytes: 40 << 10, ReserveBytes: 512})
 	b.append(330)
 	b.close()
 	b.open() // segments left over are sealed now

@@ -84,6 +84,9 @@ func TestVerifierNamesWhatWasTamperedWith(t *testing.T) {
 		damage(t, sealed[0], func([]byte) []byte { return other }, func() { found("two segments swapped", rel(sealed[0])) })
 	})
 	for _, name := range files {
+		if n := rel(name); n == "reserve" || n == "rollups" {
+			continue // the log makes them again, of any length
+		}
 		damage(t, name, func(b []byte) []byte { return b[:len(b)-1] }, func() { found("cut "+rel(name), rel(name)) })
 		if !strings.Contains(name, "/tile/") { // a tile that is missing is made again
 			removed(t, name, func() { found("removed "+rel(name), rel(name)) })

@@ -58,13 +58,19 @@ func exported(t *testing.T, n int) (dir, vkey string, old tlog.Tree) {
 // nothing in that version, and it may hang on a damaged log.
 func fsck(t *testing.T, tool, dir, vkey string) (ok bool, out string) {
 	t.Helper()
+	return fsckURL(t, tool, "file://"+dir+"/", vkey)
+}
+
+// fsckURL is fsck over a log that is served.
+func fsckURL(t *testing.T, tool, url, vkey string) (ok bool, out string) {
+	t.Helper()
 	pub := filepath.Join(t.TempDir(), "log.pub")
 	if err := os.WriteFile(pub, []byte(vkey+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, tool, "--ui=false", "--N=4", "--storage_url=file://"+dir+"/", "--public_key="+pub)
+	cmd := exec.CommandContext(ctx, tool, "--ui=false", "--N=4", "--storage_url="+url, "--public_key="+pub)
 	b, _ := cmd.CombinedOutput()
 	return strings.Contains(string(b), "Successfully fsck'd log with size"), string(b)
 }
@@ -103,13 +109,13 @@ func TestTesserasFsckAcceptsTheExport(t *testing.T) {
 	}
 }
 
-// tiles reads an exported log for golang.org/x/mod/sumdb/tlog.
-type tiles string
+// files reads an exported log for golang.org/x/mod/sumdb/tlog.
+type files string
 
-func (tiles) Height() int                     { return 8 }
-func (tiles) SaveTiles([]tlog.Tile, [][]byte) {}
+func (files) Height() int                     { return 8 }
+func (files) SaveTiles([]tlog.Tile, [][]byte) {}
 
-func (d tiles) ReadTiles(list []tlog.Tile) ([][]byte, error) {
+func (d files) ReadTiles(list []tlog.Tile) ([][]byte, error) {
 	var out [][]byte
 	for _, t := range list {
 		b, err := os.ReadFile(d.path(t))
@@ -129,12 +135,12 @@ func (d tiles) ReadTiles(list []tlog.Tile) ([][]byte, error) {
 }
 
 // path maps tile/8/L/NNN of the checksum database to tile/L/NNN of tlog-tiles.
-func (d tiles) path(t tlog.Tile) string {
+func (d files) path(t tlog.Tile) string {
 	return filepath.Join(string(d), "tile", strings.TrimPrefix(t.Path(), "tile/8/"))
 }
 
 // record reads a record from its entry bundle.
-func (d tiles) record(t *testing.T, index, size int64) []byte {
+func (d files) record(t *testing.T, index, size int64) []byte {
 	t.Helper()
 	path := tlog.Tile{H: 8, L: -1, N: index / 256, W: int(min(256, size-index/256*256))}
 	b, err := os.ReadFile(filepath.Join(string(d), "tile", "entries", strings.TrimPrefix(path.Path(), "tile/8/data/")))
@@ -172,14 +178,14 @@ func TestTheChecksumDatabasesLibraryProvesRecords(t *testing.T) {
 	if tree.Hash, err = tlog.ParseHash(lines[2]); err != nil {
 		t.Fatal(err)
 	}
-	files := tiles(dir)
-	hashes := tlog.TileHashReader(tree, files)
+	exported := files(dir)
+	hashes := tlog.TileHashReader(tree, exported)
 	for _, index := range []int64{0, 1, 255, 256, 65_535, 65_536, tree.N - 1} {
 		p, err := tlog.ProveRecord(tree.N, index, hashes)
 		if err != nil {
 			t.Fatal(err)
 		}
-		leaf := tlog.RecordHash(files.record(t, index, tree.N))
+		leaf := tlog.RecordHash(exported.record(t, index, tree.N))
 		if err := tlog.CheckRecord(p, tree.N, tree.Hash, index, leaf); err != nil {
 			t.Errorf("record %d: %v", index, err)
 		}

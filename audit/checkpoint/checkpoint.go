@@ -53,26 +53,35 @@ var (
 // signed-note) and are returned by name. All signatures must be spelled as a
 // signer does, so that no byte of what the keys sign can change unseen.
 func Open(b []byte, keys ...note.Verifier) (h Head, others []string, err error) {
+	n, err := open(b, keys)
+	if err != nil {
+		return Head{}, nil, err
+	}
+	if h, err = parse(n.Text); err != nil {
+		return Head{}, nil, err
+	}
+	return h, signers(n), nil
+}
+
+// open verifies a note by the keys and checks the spelling of its signatures.
+func open(b []byte, keys []note.Verifier) (*note.Note, error) {
 	n, err := note.Open(b, note.VerifierList(keys...))
 	if err != nil {
 		var unverified *note.UnverifiedNoteError
 		var invalid *note.InvalidSignatureError
 		switch {
 		case errors.As(err, &unverified):
-			return Head{}, nil, fmt.Errorf("%w: it is signed by %q", ErrKey, signers(unverified.Note))
+			return nil, fmt.Errorf("%w: it is signed by %q", ErrKey, signers(unverified.Note))
 		case errors.As(err, &invalid):
-			return Head{}, nil, fmt.Errorf("%w: the signature of %q does not verify", ErrKey, invalid.Name)
+			return nil, fmt.Errorf("%w: the signature of %q does not verify", ErrKey, invalid.Name)
 		default:
-			return Head{}, nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+			return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 		}
 	}
-	if h, err = parse(n.Text); err != nil {
-		return Head{}, nil, err
-	}
 	if !spelled(b, len(n.Sigs)+len(n.UnverifiedSigs)) {
-		return Head{}, nil, fmt.Errorf("%w: a signature is there twice or has another spelling than the signer's", ErrMalformed)
+		return nil, fmt.Errorf("%w: a signature is there twice or has another spelling than the signer's", ErrMalformed)
 	}
-	return h, signers(n), nil
+	return n, nil
 }
 
 // spelled reports whether a note has so many signature lines, each with its

@@ -1,17 +1,19 @@
 // Package records reads the records of a log's directory, whether the log is
 // open in some process or not. It changes nothing.
+//
+// No call holds more than a bundle of a sealed segment, or a chunk of one that
+// is not sealed, in memory, whatever the size of the log.
 package records
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"slices"
+	"math"
 	"sort"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/segment"
-	"github.com/caddy-soc2/caddy-soc2/audit/tree"
 )
 
 // Folder is where a log keeps its segments, relative to the log. Part of the
@@ -21,8 +23,14 @@ const Folder = "segments"
 // ErrNotFound means that the log holds no such record.
 var ErrNotFound = errors.New("no such record in the log")
 
-// Dir is a log's directory.
-type Dir struct{ FS fs.FS }
+// Dir is a log's directory. The files of FS must implement io.ReaderAt.
+type Dir struct {
+	FS fs.FS
+
+	// Index remembers where records lie in segments that are not sealed.
+	// Without one each look-up in such a segment reads it from its beginning.
+	Index *Index
+}
 
 // Segment is a segment file.
 type Segment struct {
@@ -60,6 +68,16 @@ func (d Dir) Segments() ([]Segment, error) {
 	return kept, nil
 }
 
+// First is the index of the oldest record that the directory holds: 0, unless
+// older ones were removed.
+func (d Dir) First() (int64, error) {
+	list, err := d.Segments()
+	if err != nil || len(list) == 0 {
+		return 0, err
+	}
+	return list[0].First, nil
+}
+
 // Frames returns all the bytes of a segment, a sealed one decompressed and an
 // open one with its reserve.
 func (d Dir) Frames(s Segment) ([]byte, error) {
@@ -77,185 +95,82 @@ func (d Dir) Frames(s Segment) ([]byte, error) {
 	return frames, nil
 }
 
-// present returns the frames of a segment in the form that it has now: it may
-// have been sealed since it was listed.
-func (d Dir) present(s Segment) (Segment, []byte, error) {
-	frames, err := d.Frames(s)
-	if errors.Is(err, fs.ErrNotExist) && !s.Sealed {
-		s.Sealed = true
-		frames, err = d.Frames(s)
-	}
-	return s, frames, err
+// Scan is Range to the end of the log.
+func (d Dir) Scan(from int64, fn func(seq int64, record []byte) error) (next int64, err error) {
+	return d.Range(context.Background(), from, math.MaxInt64, fn)
 }
 
-// Scan calls fn for each record from index from on, in order, until the end of
-// the log or an error. In a log that is being written, a last record that is
-// not yet whole counts as the end. It returns the index after the last record
+// Range calls fn for each record from index from to, not including, to, in
+// order, until the end of the log or an error. If the log no longer holds the
+// first of them it begins with the oldest that it holds. In a log that is being
+// written, a last record that is not yet whole counts as the end. The record is
+// valid only during the call. Range returns the index after the last record
 // seen.
-func (d Dir) Scan(from int64, fn func(seq int64, record []byte) error) (next int64, err error) {
+func (d Dir) Range(ctx context.Context, from, to int64, fn func(seq int64, record []byte) error) (next int64, err error) {
 	list, err := d.Segments()
 	if err != nil {
 		return from, err
 	}
 	next = from
+	var stopped error
+	visit := func(seq int64, record []byte) error {
+		next = seq + 1
+		stopped = fn(seq, record)
+		return stopped
+	}
 	for i, s := range list {
-		if i+1 < len(list) && list[i+1].First <= from {
+		last := i == len(list)-1
+		if s.First >= to {
+			break
+		}
+		if !last && list[i+1].First <= from {
 			continue
 		}
-		s, frames, err := d.present(s)
-		if err != nil {
-			return next, err
+		end, err := d.walk(ctx, s, from, to, visit)
+		if stopped != nil {
+			return next, stopped
 		}
-		_, end, err := segment.Scan(frames, s.First, func(seq int64, record []byte) error {
-			if seq < from {
-				return nil
-			}
-			next = seq + 1
-			return fn(seq, record)
-		})
-		last := i == len(list)-1
 		if err != nil && (!last || !errors.Is(err, segment.ErrTorn) && !errors.Is(err, segment.ErrDamaged)) {
 			return next, err
 		}
-		if !last && end != list[i+1].First {
+		if !last && end < to && end != list[i+1].First {
 			return next, fmt.Errorf("%s ends with record %d, but the next segment begins with %d", s.Path(), end-1, list[i+1].First)
 		}
 	}
 	return next, nil
 }
 
+// errEnough ends a walk that has what it wanted.
+var errEnough = errors.New("enough")
+
 // Record returns one record.
 func (d Dir) Record(seq int64) ([]byte, error) {
-	b, first, err := d.bundle(seq)
+	return d.record(context.Background(), seq)
+}
+
+func (d Dir) record(ctx context.Context, seq int64) (found []byte, err error) {
+	list, err := d.Segments()
 	if err != nil {
 		return nil, err
 	}
-	for ; first <= seq; first++ {
-		var record []byte
-		if record, b, err = segment.Next(b); err != nil || record == nil {
-			return nil, fmt.Errorf("record %d: %w", seq, errors.Join(ErrNotFound, err))
-		}
-		if first == seq {
-			return record, segment.Check(record, seq)
-		}
-	}
-	return nil, fmt.Errorf("record %d: %w", seq, ErrNotFound)
-}
-
-// bundle returns frames that contain record seq, and the index of their first.
-func (d Dir) bundle(seq int64) (frames []byte, first int64, err error) {
-	list, err := d.Segments()
-	if err != nil {
-		return nil, 0, err
-	}
 	i := sort.Search(len(list), func(i int) bool { return list[i].First > seq }) - 1
 	if i < 0 {
-		return nil, 0, fmt.Errorf("record %d: %w", seq, ErrNotFound)
+		return nil, fmt.Errorf("record %d: %w", seq, ErrNotFound)
 	}
-	s := list[i]
-	if s.Sealed {
-		return d.sealedBundle(s, seq)
-	}
-	_, b, err := d.present(s)
-	return b, s.First, err
+	return d.recordIn(ctx, list[i], seq)
 }
 
-func (d Dir) sealedBundle(s Segment, seq int64) ([]byte, int64, error) {
-	f, err := d.FS.Open(s.Path())
+// recordIn returns a record of a segment.
+func (d Dir) recordIn(ctx context.Context, s Segment, seq int64) (found []byte, err error) {
+	_, err = d.walk(ctx, s, seq, seq+1, func(_ int64, record []byte) error {
+		found = append([]byte(nil), record...)
+		return nil
+	})
+	if found == nil && (err == nil || errors.Is(err, segment.ErrTorn)) {
+		return nil, fmt.Errorf("record %d: %w", seq, errors.Join(ErrNotFound, err))
+	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("reading segment: %w", err)
+		return nil, err
 	}
-	defer func() { _ = f.Close() }() // it was only read
-	info, err := f.Stat()
-	if err != nil {
-		return nil, 0, fmt.Errorf("reading segment: %w", err)
-	}
-	at, ok := f.(io.ReaderAt)
-	if !ok {
-		return nil, 0, fmt.Errorf("%s: the file system cannot read at an offset", s.Path())
-	}
-	readAt := func(p []byte, off int64) error {
-		_, err := at.ReadAt(p, off)
-		return err
-	}
-	table, err := segment.ReadTable(s.First, info.Size(), readAt)
-	if err != nil {
-		return nil, 0, fmt.Errorf("%s: %w", s.Path(), err)
-	}
-	i, ok := table.Find(seq)
-	if !ok {
-		return nil, 0, fmt.Errorf("record %d: %w", seq, ErrNotFound)
-	}
-	off, size, first := table.Bundle(i)
-	compressed := make([]byte, size)
-	if err := readAt(compressed, off); err != nil {
-		return nil, 0, fmt.Errorf("%s: %w", s.Path(), err)
-	}
-	b, err := table.Unseal(i, compressed)
-	if err != nil {
-		return nil, 0, fmt.Errorf("%s: %w", s.Path(), err)
-	}
-	return b, first, nil
-}
-
-// Bundle returns the first width records of an entry bundle as C2SP tlog-tiles
-// frames them.
-func (d Dir) Bundle(index int64, width int) ([]byte, error) {
-	from := index * tree.Width
-	to := from + int64(width)
-	var out []byte
-	for seq := from; seq < to; {
-		b, first, err := d.bundle(seq)
-		if err != nil {
-			return nil, err
-		}
-		before := seq
-		for seq < to {
-			record, rest, err := segment.Next(b)
-			if err != nil {
-				return nil, fmt.Errorf("record %d: %w", first, err)
-			}
-			if record == nil {
-				break
-			}
-			if first == seq {
-				out = append(out, b[:len(b)-len(rest)]...)
-				seq++
-			}
-			b, first = rest, first+1
-		}
-		if seq == before {
-			return nil, fmt.Errorf("record %d: %w", seq, ErrNotFound)
-		}
-	}
-	return out, nil
-}
-
-// Newest calls fn for the records of the log from the newest to the oldest,
-// until fn returns false.
-func (d Dir) Newest(fn func(seq int64, record []byte) bool) error {
-	list, err := d.Segments()
-	if err != nil {
-		return err
-	}
-	for i, s := range slices.Backward(list) {
-		s, frames, err := d.present(s)
-		if err != nil {
-			return err
-		}
-		var all [][]byte
-		_, _, err = segment.Scan(frames, s.First, func(_ int64, record []byte) error {
-			all = append(all, record)
-			return nil
-		})
-		if err != nil && i < len(list)-1 {
-			return fmt.Errorf("%s: %w", s.Path(), err)
-		}
-		for j, a := range slices.Backward(all) {
-			if !fn(s.First+int64(j), a) {
-				return nil
-			}
-		}
-	}
-	return nil
+	return found, nil
 }

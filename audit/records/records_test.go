@@ -97,12 +97,12 @@ func TestBundlesAreCutAcrossSegments(t *testing.T) {
 	d := mixed(t)
 	for index := range int64(4) {
 		width := int(min(tree.Width, 1000-index*tree.Width))
-		got, err := d.Bundle(index, width)
+		got, err := d.Bundle(t.Context(), index, width)
 		if err != nil || !bytes.Equal(got, frames(t, index*tree.Width, index*tree.Width+int64(width))) {
 			t.Errorf("bundle %d: %d bytes, %v", index, len(got), err)
 		}
 	}
-	if _, err := d.Bundle(3, tree.Width); !errors.Is(err, records.ErrNotFound) {
+	if _, err := d.Bundle(t.Context(), 3, tree.Width); !errors.Is(err, records.ErrNotFound) {
 		t.Errorf("a bundle that is not full: %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -20,6 +21,9 @@ const (
 
 // maxBundle is the most bytes that a bundle can have.
 const maxBundle = 256 * (prefix + MaxRecord)
+
+// MaxSealedBundle is more than any bundle has when it is compressed.
+const MaxSealedBundle = maxBundle + maxBundle/128
 
 // Coders are made on first use: they are large, and most commands need none.
 var (
@@ -148,17 +152,24 @@ func (t *Table) Find(seq int64) (int, bool) {
 
 // Unseal decompresses the i-th bundle and checks its size.
 func (t *Table) Unseal(i int, compressed []byte) ([]byte, error) {
-	if t.sizes[i] > maxBundle {
-		return nil, fmt.Errorf("%w: bundle %d claims %d bytes", ErrSealed, i, t.sizes[i])
+	return t.AppendBundle(nil, i, compressed)
+}
+
+// AppendBundle appends the decompressed i-th bundle to dst and checks its size.
+func (t *Table) AppendBundle(dst []byte, i int, compressed []byte) ([]byte, error) {
+	size := t.sizes[i]
+	if size > maxBundle {
+		return dst, fmt.Errorf("%w: bundle %d claims %d bytes", ErrSealed, i, size)
 	}
-	frames, err := decoder().DecodeAll(compressed, make([]byte, 0, t.sizes[i]))
+	before := len(dst)
+	dst, err := decoder().DecodeAll(compressed, slices.Grow(dst, int(size)))
 	if err != nil {
-		return nil, fmt.Errorf("%w: bundle %d: %w", ErrSealed, i, err)
+		return dst[:before], fmt.Errorf("%w: bundle %d: %w", ErrSealed, i, err)
 	}
-	if int64(len(frames)) != t.sizes[i] {
-		return nil, fmt.Errorf("%w: bundle %d has %d bytes, not %d", ErrSealed, i, len(frames), t.sizes[i])
+	if got := int64(len(dst) - before); got != size {
+		return dst[:before], fmt.Errorf("%w: bundle %d has %d bytes, not %d", ErrSealed, i, got, size)
 	}
-	return frames, nil
+	return dst, nil
 }
 
 // Open decompresses a whole sealed segment that is in memory.

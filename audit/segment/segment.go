@@ -50,7 +50,6 @@ package segment
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -179,12 +178,12 @@ func Check(record []byte, seq int64) error {
 		!bytes.HasPrefix(record[body:], []byte(crcMember)) || !bytes.HasSuffix(record, []byte(`"}`)) {
 		return fmt.Errorf("%w: it is not framed by v, seq and crc", ErrDamaged)
 	}
-	var sum [4]byte
 	text := record[body+len(crcMember) : body+len(crcMember)+8]
-	if _, err := hex.Decode(sum[:], text); err != nil || bytes.ContainsAny(text, "ABCDEF") {
+	want, ok := hex32(text)
+	if !ok {
 		return fmt.Errorf("%w: crc %q is not eight hex digits", ErrDamaged, text)
 	}
-	if got := crc32.Checksum(record[:body], castagnoli); got != binary.BigEndian.Uint32(sum[:]) {
+	if got := crc32.Checksum(record[:body], castagnoli); got != want {
 		return fmt.Errorf("%w: its checksum is %08x, not %s", ErrDamaged, got, text)
 	}
 	got, _, ok := numbers(record[:body])
@@ -197,19 +196,44 @@ func Check(record []byte, seq int64) error {
 	return nil
 }
 
+// hex32 is the inverse of appendHex32.
+func hex32(text []byte) (v uint32, ok bool) {
+	for _, c := range text {
+		switch {
+		case c >= '0' && c <= '9':
+			v = v<<4 | uint32(c-'0')
+		case c >= 'a' && c <= 'f':
+			v = v<<4 | uint32(c-'a'+10)
+		default:
+			return 0, false
+		}
+	}
+	return v, true
+}
+
 // numbers returns the seq and pos of a record that begins as one.
 func numbers(record []byte) (seq, pos int64, ok bool) {
-	digits, rest, ok := bytes.Cut(record[len(recordHead):], []byte(posMember))
-	if !ok {
+	seq, n := digits(record[len(recordHead):])
+	rest := record[len(recordHead)+n:]
+	if n == 0 || !bytes.HasPrefix(rest, []byte(posMember)) {
 		return 0, 0, false
 	}
-	seq, err := strconv.ParseInt(string(digits), 10, 64)
-	if err != nil || seq < 0 {
-		return 0, 0, false
+	pos, n = digits(rest[len(posMember):])
+	rest = rest[len(posMember)+n:]
+	return seq, pos, n > 0 && len(rest) > 0 && rest[0] == ',' && pos <= seq
+}
+
+// digits reads a number as strconv.AppendInt writes it, and returns its length,
+// or 0.
+func digits(b []byte) (v int64, n int) {
+	for n < len(b) && b[n] >= '0' && b[n] <= '9' {
+		if n == 18 || n == 1 && b[0] == '0' {
+			return 0, 0
+		}
+		v = v*10 + int64(b[n]-'0')
+		n++
 	}
-	digits, _, _ = bytes.Cut(rest, []byte{','})
-	pos, err = strconv.ParseInt(string(digits), 10, 64)
-	return seq, pos, err == nil && pos >= 0 && pos <= seq
+	return v, n
 }
 
 // LaterCommit reports whether b, which begins with the bad record bad, holds a
@@ -263,13 +287,21 @@ func Scan(b []byte, first int64, fn func(seq int64, record []byte) error) (valid
 // NotBlank returns the offset of the first byte of b that is not zero, or -1:
 // a reserve holds zeros only.
 func NotBlank(b []byte) int {
-	for i, c := range b {
-		if c != 0 {
-			return i
+	for at := 0; at < len(b); at += len(blank) {
+		chunk := b[at:min(at+len(blank), len(b))]
+		if bytes.Equal(chunk, blank[:len(chunk)]) {
+			continue
+		}
+		for i, c := range chunk {
+			if c != 0 {
+				return at + i
+			}
 		}
 	}
 	return -1
 }
+
+var blank [4096]byte
 
 // bundleEnd returns the index after the last record of the bundle that holds
 // record seq.

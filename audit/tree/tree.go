@@ -18,6 +18,8 @@ import (
 	"fmt"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/caddy-soc2/caddy-soc2/audit/digest"
 )
 
 // Hash is a SHA-256 hash of a leaf or node.
@@ -107,11 +109,13 @@ var emptyRoot = Hash{
 // Fold returns the root of a perfect subtree from its lowest hashes, whose
 // number must be a power of two.
 func Fold(hashes []Hash) Hash {
-	if len(hashes) == 1 {
-		return hashes[0]
+	var buf [Width]Hash
+	for level := append(buf[:0], hashes...); ; {
+		if len(level) == 1 {
+			return level[0]
+		}
+		level = digest.Nodes(level)
 	}
-	half := len(hashes) / 2
-	return tlog.NodeHash(Fold(hashes[:half]), Fold(hashes[half:]))
 }
 
 // Loader returns the hashes of a full tile.

@@ -46,11 +46,15 @@ func Keys(list []string) ([]note.Verifier, error) {
 
 // Command verifies the log in a directory and reports as a command does.
 type Command struct {
-	Dir    string
-	Keys   []note.Verifier
-	JSON   bool
-	Stdout io.Writer
-	Stderr io.Writer
+	Dir         string
+	Keys        []note.Verifier
+	JSON        bool
+	Checkpoints []string                     // files with checkpoints that were kept
+	State       string                       // state file; default: none
+	Full        bool                         // read all of the log, in spite of the state file
+	Vouch       func(Anchor) (string, error) // Options.Vouch
+	Stdout      io.Writer
+	Stderr      io.Writer
 }
 
 // Run returns the exit code.
@@ -59,7 +63,13 @@ func (c Command) Run() int {
 		fmt.Fprintf(c.Stderr, "cannot verify %s: it is not a directory that can be read\n", c.Dir)
 		return ExitCannotTell
 	}
-	r, err := Dir(os.DirFS(c.Dir), c.Keys, Options{Progress: c.progress()})
+	opt, err := c.options()
+	if err != nil {
+		fmt.Fprintf(c.Stderr, "cannot verify %s: %v\n", c.Dir, err)
+		return ExitCannotTell
+	}
+	r, err := Dir(os.DirFS(c.Dir), c.Keys, opt)
+	c.endProgress()
 	if err != nil {
 		fmt.Fprintf(c.Stderr, "cannot verify %s: %v\n", c.Dir, err)
 		return ExitCannotTell
@@ -84,8 +94,22 @@ func (c Command) Run() int {
 	return ExitVerified
 }
 
-// progress shows how far the verification is, if a person is watching.
-func (c Command) progress() func(done, total int) {
+// options reads the files that the options name.
+func (c Command) options() (opt Options, err error) {
+	opt = Options{Progress: c.progress(), Vouch: c.Vouch, Full: c.Full}
+	if opt.Earlier, err = Checkpoints(c.Checkpoints, os.ReadFile); err != nil || c.State == "" {
+		return opt, err
+	}
+	if opt.State, err = LoadState(c.State); err != nil {
+		return opt, err
+	}
+	opt.StateName = c.State
+	opt.Save = func(s *State) error { return s.Store(c.State) }
+	return opt, nil
+}
+
+// terminal is where a person watches, or nil.
+func (c Command) terminal() *os.File {
 	f, ok := c.Stderr.(*os.File)
 	if !ok {
 		return nil
@@ -93,12 +117,32 @@ func (c Command) progress() func(done, total int) {
 	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
 		return nil
 	}
-	return func(done, total int) {
-		fmt.Fprintf(f, "\rverifying: segment %d of %d", done, total)
-		if done == total {
-			fmt.Fprint(f, "\r\x1b[K")
-		}
+	return f
+}
+
+// progress shows how far the verification is, if a person is watching.
+func (c Command) progress() func(Progress) {
+	f := c.terminal()
+	if f == nil {
+		return nil
 	}
+	return func(p Progress) { fmt.Fprintf(f, "\r\x1b[K%s", p) }
+}
+
+func (c Command) endProgress() {
+	if f := c.terminal(); f != nil {
+		fmt.Fprint(f, "\r\x1b[K")
+	}
+}
+
+// String is one line for a person who waits.
+func (p Progress) String() string {
+	percent := int64(100)
+	if p.OfBytes > 0 {
+		percent = min(100, 100*p.Bytes/p.OfBytes)
+	}
+	return fmt.Sprintf("verifying: %d%%, segment %d of %d, %d of %d MB of files, %.0f MB of records a second",
+		percent, p.Segments, p.OfSegments, p.Bytes/1e6, p.OfBytes/1e6, p.Rate()/1e6)
 }
 
 // shown is how many problems a text report lists.
@@ -114,6 +158,12 @@ func (r *Report) Text() string {
 		line("VERIFIED", "%d records", r.Signed)
 		if n := r.Records - r.Signed; n > 0 {
 			line("unsigned", "%d records after them", n)
+		}
+		if r.Pruned > 0 {
+			line("by hash", "records 0 to %d, which were removed after their time of retention", r.Pruned-1)
+		}
+		if r.Resumed > 0 {
+			line("resumed", "records before %d were verified by an earlier run: their files and hash tiles are unchanged, and were compared byte by byte, but not read as records again", r.Resumed)
 		}
 	} else {
 		line("FAILED", "%s", r.Problems[0])

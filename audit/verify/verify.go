@@ -2,31 +2,38 @@
 // the writer of the log only the definition of the format: it imports neither
 // Caddy nor package audit.
 //
-// It reads every byte of every file of the log and checks that
+// It reads every byte of every file of the log, each once and in constant
+// memory, and checks that
 //
 //   - the checkpoint is signed by the given key;
-//   - the records are there from 0 on without a gap, each whole and valid;
-//   - the tree over the records has the root that the checkpoint signs;
+//   - the records are there from 0 on without a gap, each whole and valid, and
+//     each one JSON object that no two readers can read differently;
+//   - the tree over the records has the root that the checkpoint signs, and had
+//     the root that each anchored, witnessed or earlier checkpoint signs when it
+//     was of that size;
 //   - each stored hash tile is the one that the records give;
 //   - each sealed segment is the file, and has the contents, that its rollup
-//     record says;
+//     record says, counter by counter;
+//   - the file of rollups is a copy of the rollup records;
 //   - there is no file that does not belong to a log.
+//
+// Of a log whose oldest records were removed after their time of retention the
+// tree is made again from its tiles; a log.erase record must say so.
 package verify
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
+	"maps"
+	"slices"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
+	"github.com/caddy-soc2/caddy-soc2/audit/member"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
-	"github.com/caddy-soc2/caddy-soc2/audit/segment"
 	"github.com/caddy-soc2/caddy-soc2/audit/tree"
 )
 
@@ -49,12 +56,14 @@ func (p Problem) String() string {
 // Report is the outcome of a verification.
 type Report struct {
 	Origin   string    `json:"origin"`
-	Records  int64     `json:"records"` // whole and valid records found
-	Signed   int64     `json:"signed"`  // records under the checkpoint
-	Root     string    `json:"root"`    // that the checkpoint signs
-	Segments int       `json:"segments"`
+	Records  int64     `json:"records"`  // whole and valid records found, the resumed ones with them
+	Signed   int64     `json:"signed"`   // records under the checkpoint
+	Root     string    `json:"root"`     // that the checkpoint signs
+	Pruned   int64     `json:"pruned"`   // records before this one were removed: they are verified by their hashes only
+	Resumed  int64     `json:"resumed"`  // records before this one were verified by an earlier run and not read again
+	Segments int       `json:"segments"` // files
 	Sealed   int       `json:"sealed"`
-	Tiles    int       `json:"tiles"`
+	Tiles    int64     `json:"tiles"`
 	From     string    `json:"from"` // time of the first record
 	To       string    `json:"to"`   // time of the last record
 	Problems []Problem `json:"problems"`
@@ -64,50 +73,131 @@ type Report struct {
 // OK reports whether nothing was found wrong.
 func (r *Report) OK() bool { return len(r.Problems) == 0 }
 
-// Options of Dir.
+// Progress is how far a verification is.
+type Progress struct {
+	Segments, OfSegments int
+	Bytes, OfBytes       int64 // of segment files
+	Records              int64 // bytes of records that were read
+	Elapsed              time.Duration
+}
+
+// Rate is how many bytes of records were verified in a second.
+func (p Progress) Rate() float64 {
+	if p.Elapsed <= 0 {
+		return 0
+	}
+	return float64(p.Records) / p.Elapsed.Seconds()
+}
+
+// Options of Dir. The zero value verifies all of the log.
 type Options struct {
-	// Progress, if not nil, is told after each segment how many of how many
-	// segments are done.
-	Progress func(done, total int)
+	// Progress, if not nil, is told now and then how far the verification is,
+	// and at the end of each segment.
+	Progress func(Progress)
+	// Earlier are checkpoints that were kept. The log must be consistent with
+	// each.
+	Earlier []Earlier
+	// Vouch, if not nil, verifies what others sign on an anchored or witnessed
+	// checkpoint. It returns a note for the report, or an error, which is a
+	// problem. Without it the report says how many were not verified.
+	Vouch func(Anchor) (string, error)
+	// State, if not nil, is what an earlier verification of the log kept. The
+	// log must be consistent with the checkpoint that it saw, and the segments
+	// that it verified are not read again if their files did not change.
+	State *State
+	// Full reads all of the log again, in spite of State.
+	Full bool
+	// Save, if not nil, keeps the state after a segment, at most once a second,
+	// and at the end if nothing was found wrong. Its error ends the
+	// verification.
+	Save func(*State) error
+	// StateName is what reports call the state; default: the state file.
+	StateName string
+	// Now is the clock; default: time.Now.
+	Now func() time.Time
+}
+
+func (o *Options) stateName() string {
+	if o.StateName == "" {
+		return "the state file"
+	}
+	return o.StateName
 }
 
 // Dir verifies the log in a directory. An error means that the verification
 // could not be made; what is wrong with the log is in the report.
 func Dir(dir fs.FS, keys []note.Verifier, opt Options) (*Report, error) {
-	c := &check{dir: dir, records: records.Dir{FS: dir}, opt: opt, rollups: map[int64]rollup{}, found: map[int64]*tally{}}
-	if _, err := fs.Stat(dir, records.Folder); errors.Is(err, fs.ErrNotExist) {
-		if _, err := fs.Stat(dir, checkpoint.File); errors.Is(err, fs.ErrNotExist) {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if _, err := fs.Lstat(dir, records.Folder); errors.Is(err, fs.ErrNotExist) {
+		if _, err := fs.Lstat(dir, checkpoint.File); errors.Is(err, fs.ErrNotExist) {
 			return nil, errors.New("this is not a log: it has neither a checkpoint nor segments")
 		}
 	}
-	if err := c.files(); err != nil {
-		return nil, err
+	resume, why := opt.State != nil && !opt.Full, ""
+	for {
+		c := newCheck(dir, keys, opt)
+		if why != "" {
+			c.note("all of the log was read again: %s", why)
+		}
+		err := c.run(resume)
+		var full *fullError
+		if resume && errors.As(err, &full) {
+			resume, why = false, full.why
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &c.Report, nil
 	}
-	c.head(keys)
-	c.walk()
-	c.end()
-	return &c.Report, nil
 }
 
 // check is a verification at work.
 type check struct {
 	Report
-	dir     fs.FS
-	records records.Dir
-	opt     Options
+	dir   fs.FS
+	keys  []note.Verifier
+	opt   Options
+	state *State // that was given
 
-	signed  *checkpoint.Head
-	tree    tree.Tree
-	rollups map[int64]rollup // by first record of the segment; the newest counts
-	found   map[int64]*tally // what the segments really hold
-	tiles   map[string]bool  // tile files present and not yet compared
-	lost    int              // tiles that are not present
-	wrong   []Problem        // tiles that differ; who is at fault shows at the end
-	closed  bool             // the last record is log.close
-	rooted  bool             // the root was compared
-	broken  bool             // the walk ended at a bad record
+	began   time.Time
+	done    Progress
+	told    time.Time
+	saved   time.Time
+	anchors []string // names of files
+	highest [8]tree.Tile
 
-	lastFirst int64 // first record of the last segment
+	signed    *checkpoint.Head
+	known     []known // heads that were not yet compared, by size
+	unvouched int
+
+	ring     keyring
+	tree     tree.Tree
+	record   member.Record
+	tileBuf  []byte
+	rollups  rollupCheck
+	files_   []File // verified sealed segments from the first on without a gap, for the state
+	prefix   bool   // so far there was no other
+	lost     int64  // tiles that are not present
+	wrong    []Problem
+	closed   bool   // the last record is log.close
+	broken   bool   // the walk ended at a bad record
+	time     []byte // of the last record
+	next     *State // to be kept: it ends before the first open segment
+	failed   error  // that ends the verification
+	retained int64  // a log.erase record says that records before this one were removed
+
+	oldest    string // path of the first segment
+	lastFirst int64  // first record of the last segment
+}
+
+func newCheck(dir fs.FS, keys []note.Verifier, opt Options) *check {
+	c := &check{dir: dir, keys: keys, opt: opt, state: opt.State, prefix: true, began: opt.Now()}
+	c.Problems, c.Notes = []Problem{}, []string{}
+	c.rollups.init()
+	return c
 }
 
 func (c *check) problem(path, what string, args ...any) {
@@ -122,224 +212,116 @@ func (c *check) note(what string, args ...any) {
 	c.Notes = append(c.Notes, fmt.Sprintf(what, args...))
 }
 
-// tempSuffix ends the names of files that were not yet renamed into place.
-const tempSuffix = ".tmp"
-
-// files looks at the name of every file.
-func (c *check) files() error {
-	c.tiles = map[string]bool{}
-	return fs.WalkDir(c.dir, ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		if strings.HasSuffix(path, tempSuffix) {
-			c.note("%s is left from an interrupted write and is not part of the log", path)
-			return nil
-		}
-		if path == checkpoint.File {
-			return nil
-		}
-		if name, ok := strings.CutPrefix(path, records.Folder+"/"); ok {
-			if _, _, ok := segment.ParseName(name); ok {
-				return nil
-			}
-		}
-		if t, err := tree.ParsePath(path); err == nil && t.Level != tree.Entries && t.Width == tree.Width {
-			c.tiles[path] = true
-			return nil
-		}
-		c.problem(path, "this file does not belong to a log")
-		return nil
-	})
+// run makes the verification. The file of rollups, the anchors, the checkpoint
+// and the segments are looked at in this order, in which each may lag behind
+// what follows in a log that is being written.
+func (c *check) run(resume bool) error {
+	if err := c.files(); err != nil {
+		return fmt.Errorf("%w: %w", errCannotTell, err)
+	}
+	if err := c.openRollups(); err != nil {
+		return err
+	}
+	defer c.closeRollups()
+	if err := c.heads(); err != nil {
+		return err
+	}
+	list, err := c.segments()
+	if err != nil {
+		return err
+	}
+	if err := c.walk(list, resume); err != nil {
+		return err
+	}
+	if err := c.end(); err != nil {
+		return err
+	}
+	return c.keep(true)
 }
 
-// head verifies the checkpoint.
-func (c *check) head(keys []note.Verifier) {
-	b, err := fs.ReadFile(c.dir, checkpoint.File)
-	if err != nil {
-		c.problem(checkpoint.File, "it cannot be read: %v", err)
-		return
+// segments lists the segments, without those that are no regular files.
+func (c *check) segments() ([]records.Segment, error) {
+	list, err := records.Dir{FS: c.dir}.Segments()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w", errCannotTell, err)
 	}
-	h, others, err := checkpoint.Open(b, keys...)
-	if err != nil {
-		c.problem(checkpoint.File, "%v", err)
-		return
+	list = slices.DeleteFunc(list, func(s records.Segment) bool {
+		info, err := fs.Lstat(c.dir, s.Path())
+		return err == nil && !info.Mode().IsRegular()
+	})
+	c.Segments, c.done.OfSegments = len(list), len(list)
+	if len(list) > 0 {
+		c.oldest = list[0].Path()
 	}
-	c.signed = &h
-	c.Origin, c.Signed, c.Root = h.Origin, h.Size, h.Root.String()
-	for _, name := range others {
-		c.note("the checkpoint also has a signature by the key %s, which was not given and is not verified", name)
-	}
+	return list, nil
 }
 
 // walk goes through the segments, up to the first bad record.
-func (c *check) walk() {
-	list, err := c.records.Segments()
-	if err != nil {
-		c.problem(records.Folder, "it cannot be read: %v", err)
-		c.broken = true
-		return
+func (c *check) walk(list []records.Segment, resume bool) error {
+	if resume {
+		rest, err := c.resume(list)
+		if err != nil {
+			return err
+		}
+		list = rest
+	} else if len(list) > 0 && list[0].First > 0 {
+		if err := c.pruned(list[0]); err != nil || c.broken {
+			return err
+		}
 	}
-	c.Segments = len(list)
 	c.root()
 	for i, s := range list {
 		if s.First != c.tree.Size() {
 			c.badRecord(s.Path(), c.tree.Size(), fmt.Sprintf("it is missing: the segment before ends with record %d, this one begins with %d", c.tree.Size()-1, s.First))
 			c.broken = true
-			return
+			return nil
 		}
 		c.lastFirst = s.First
-		if !c.segment(s, i == len(list)-1) {
-			c.broken = true
-			return
-		}
-		if c.opt.Progress != nil {
-			c.opt.Progress(i+1, len(list))
-		}
-	}
-}
-
-// segment verifies one segment and reports whether to go on.
-func (c *check) segment(s records.Segment, last bool) bool {
-	t := &tally{first: s.First, kinds: map[string]int64{}}
-	c.found[s.First] = t
-	frames, err := c.read(s, t)
-	if err != nil {
-		c.badRecord(s.Path(), s.First, err.Error())
-		return false
-	}
-	valid, next, err := segment.Scan(frames, s.First, func(seq int64, record []byte) error {
-		c.record(s, seq, record, t)
-		return nil
-	})
-	if err == nil {
-		if at := segment.NotBlank(frames[valid:]); at >= 0 {
-			err = fmt.Errorf("byte %d is not zero, but lies after the last record", valid+at)
-		} else if valid < len(frames) && (!last || c.closed) {
-			err = fmt.Errorf("%d bytes follow the last record", len(frames)-valid)
-		}
-	}
-	if err == nil {
-		return true
-	}
-	if last && !s.Sealed && !c.closed && c.signed != nil && next >= c.signed.Size && !segment.LaterCommit(frames[valid:], next) {
-		c.note("%s has %d bytes of an unfinished write after record %d, the last one; a crash leaves such a tail", s.Path(), len(bytes.TrimRight(frames[valid:], "\x00")), next-1)
-		return true
-	}
-	c.badRecord(s.Path(), next, err.Error())
-	return false
-}
-
-// read returns the frames of a segment. Of a sealed one it notes the hash of
-// the file; of one that exists in both forms it compares them.
-func (c *check) read(s records.Segment, t *tally) ([]byte, error) {
-	b, err := fs.ReadFile(c.dir, s.Path())
-	if errors.Is(err, fs.ErrNotExist) && !s.Sealed { // sealed since it was listed: its rollup may be yet to come
-		if b, err = fs.ReadFile(c.dir, records.Segment{First: s.First, Sealed: true}.Path()); err == nil {
-			return segment.Open(s.First, b)
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("it cannot be read: %w", err)
-	}
-	if s.Sealed {
-		c.Sealed++
-		t.sealed, t.sealedBytes, t.hash = true, int64(len(b)), sha256.Sum256(b)
-		b, err = segment.Open(s.First, b)
-		return b, err
-	}
-	other := records.Segment{First: s.First, Sealed: true}
-	if twin, err := fs.ReadFile(c.dir, other.Path()); err == nil {
-		frames, err := segment.Open(s.First, twin)
+		ok, err := c.segment(s, i == len(list)-1)
 		if err != nil {
-			c.problem(other.Path(), "%v", err)
-		} else if !bytes.Equal(frames, b) {
-			c.problem(other.Path(), "it differs from %s", s.Path())
+			return err
+		}
+		if !ok {
+			c.broken = true
+			return nil
+		}
+		c.done.Segments++
+		c.progress(true)
+		if err := c.keep(false); err != nil {
+			return err
 		}
 	}
-	return b, nil
+	return nil
 }
 
-// record takes one valid record into the tree and the tallies.
-func (c *check) record(s records.Segment, seq int64, record []byte, t *tally) {
-	h, err := parse(record)
-	if err != nil {
-		c.badRecord(s.Path(), seq, err.Error())
-	}
-	if (seq == 0 || c.closed) && h.Kind != "log.open" {
-		c.badRecord(s.Path(), seq, "a log begins, and goes on after a log.close, with a log.open")
-	}
-	if seq == 0 {
-		c.From = h.Time
-	}
-	c.To, c.closed = h.Time, h.Kind == "log.close"
-	t.add(h, len(record))
-	if h.Kind == "rollup" {
-		h.rollup.seq, h.rollup.path = seq, s.Path()
-		c.rollups[h.rollup.Segment.First] = h.rollup
-	}
-	c.Records++
-	c.tree.Append(tlog.RecordHash(record), c.tile)
-	c.root()
-}
-
-// root compares the root when the tree has the size that was signed.
-func (c *check) root() {
-	if c.signed == nil || c.rooted || c.tree.Size() != c.signed.Size {
+// progress tells how far the verification is, ten times a second.
+func (c *check) progress(now bool) {
+	if c.opt.Progress == nil {
 		return
 	}
-	c.rooted = true
-	if c.tree.Root() == c.signed.Root {
+	t := c.opt.Now()
+	if !now && t.Sub(c.told) < time.Second/10 {
 		return
 	}
-	if len(c.wrong) > 0 && c.wrong[0].IsRecord { // the tiles tell which record it is
-		c.badRecord(c.wrong[0].Path, c.wrong[0].Seq, "its hash is not the one in the log's tiles, and the records do not have the root that the checkpoint signs")
-		return
-	}
-	first := c.tree.Size() - c.tree.Size()%tree.Width
-	if c.lost > 0 {
-		first = 0
-	}
-	c.badRecord(checkpoint.File, first, fmt.Sprintf("the records do not have the root that the checkpoint signs; the first that differs from the log's tiles is one of %d to %d", first, c.tree.Size()-1))
-}
-
-// tile compares a full tile with the file that holds it.
-func (c *check) tile(level int, index int64, hashes []tree.Hash) {
-	path := tree.TilePath(level, index, tree.Width)
-	if !c.tiles[path] {
-		c.lost++
-		return
-	}
-	delete(c.tiles, path)
-	c.Tiles++
-	b, err := fs.ReadFile(c.dir, path)
-	if err != nil {
-		c.problem(path, "it cannot be read: %v", err)
-		return
-	}
-	if bytes.Equal(b, tree.Join(hashes)) {
-		return
-	}
-	p := Problem{Path: path, What: "it is not the tile that the records give"}
-	stored, err := tree.Split(b)
-	if err == nil && len(stored) == tree.Width && level == 0 {
-		for i := range hashes {
-			if stored[i] != hashes[i] {
-				p.IsRecord, p.Seq = true, index*tree.Width+int64(i)
-				break
-			}
-		}
-	}
-	c.wrong = append(c.wrong, p)
+	c.told, c.done.Elapsed = t, t.Sub(c.began)
+	c.opt.Progress(c.done)
 }
 
 // end makes the checks that need all of the log.
-func (c *check) end() {
+func (c *check) end() error {
+	c.To = string(c.time)
 	if !c.broken {
 		c.extent()
-		c.sealedSegments()
-		for path := range c.tiles {
-			c.problem(path, "the log has too few records for this tile")
+		c.retention()
+		c.keysInUse()
+		c.rollups.end(c)
+		for level, t := range c.highest {
+			if t.Width > 0 && t.Index >= c.tree.Size()>>(8*(level+1)) {
+				c.problem(tree.TilePath(t.Level, t.Index, t.Width), "the log has too few records for this tile")
+			}
+		}
+		if err := c.endRollups(); err != nil {
+			return err
 		}
 	}
 	for _, p := range c.wrong {
@@ -349,6 +331,10 @@ func (c *check) end() {
 	if c.lost > 0 {
 		c.note("%d hash tiles are not there; they are derived from the records and are made again when the log is opened", c.lost)
 	}
+	if c.unvouched > 0 {
+		c.note("%d anchored or witnessed checkpoints are this log's; the time stamps and cosignatures on them were not verified", c.unvouched)
+	}
+	return nil
 }
 
 // extent compares the length of the log with the checkpoint.
@@ -366,3 +352,6 @@ func (c *check) extent() {
 		c.badRecord(checkpoint.File, c.signed.Size, fmt.Sprintf("no checkpoint signs it, but the last segment begins with record %d, and a segment begins when all before it is signed", c.lastFirst))
 	}
 }
+
+// sorted returns the keys of a map in order.
+func sorted[V any](m map[int64]V) []int64 { return slices.Sorted(maps.Keys(m)) }

@@ -8,6 +8,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -73,6 +74,12 @@ func (w *Writer) First() int64 { return w.first }
 
 // Size is the number of bytes of frames.
 func (w *Writer) Size() int64 { return w.size }
+
+// Name is the path of the segment's file.
+func (w *Writer) Name() string { return w.name }
+
+// Stat describes the open file, whatever its name holds now.
+func (w *Writer) Stat() (fs.FileInfo, error) { return w.file.Stat() }
 
 // Append writes frames, without making them durable.
 func (w *Writer) Append(frames []byte) error {

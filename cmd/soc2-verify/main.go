@@ -13,15 +13,27 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit/verify"
 )
 
-const usage = `usage: soc2-verify DIR --key VKEY [--key VKEY ...] [--json]
+const usage = `usage: soc2-verify DIR --key VKEY [--key VKEY ...] [--checkpoint FILE ...]
+                   [--state FILE [--full]] [--json]
+       soc2-verify --proof FILE --record FILE --key VKEY [--json]
 
 Verifies the audit log in DIR: that its checkpoint is signed by the given key,
 and that its records, hash tiles and segments are all there and are what the
 checkpoint signs.
 
-  DIR          the log's directory, which has the file "checkpoint"
-  --key VKEY   the log's verifier key, NAME+HASH+KEY, or a file with it
-  --json       print the report as JSON
+The second form verifies that one record is in the log, from its C2SP tlog-proof.
+
+  DIR                the log's directory, which has the file "checkpoint"
+  --key VKEY         the log's verifier key, NAME+HASH+KEY, or a file with it
+  --checkpoint FILE  a checkpoint of the log that was kept: the log must be
+                     consistent with it
+  --state FILE       keep in FILE how far the log was verified, and go on from
+                     there the next time; find a log that is older than the one
+                     that was seen last
+  --full             read all of the log again, in spite of the state
+  --proof FILE       a record's proof, which "caddy soc2 show ID --proof FILE" writes
+  --record FILE      the record, as "caddy soc2 show ID" prints it
+  --json             print the report as JSON
 
 exit status: 0 verified, 1 evidence of tampering or gaps, 2 wrong usage,
 3 the verification could not be made
@@ -35,17 +47,27 @@ func (k *keyList) Set(s string) error { *k = append(*k, s); return nil }
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
-	var keys keyList
+	var keys, checkpoints keyList
 	flags := flag.NewFlagSet("soc2-verify", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.Var(&keys, "key", "")
+	flags.Var(&checkpoints, "checkpoint", "")
+	state := flags.String("state", "", "")
+	full := flags.Bool("full", false, "")
 	asJSON := flags.Bool("json", false, "")
+	proof := flags.String("proof", "", "")
+	record := flags.String("record", "", "")
 	dirs, err := parse(flags, args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(stdout, usage)
 		return verify.ExitVerified
 	}
-	if err == nil && len(dirs) != 1 {
+	one := *proof != "" || *record != ""
+	switch {
+	case err != nil:
+	case one && (*proof == "" || *record == "" || len(dirs) > 0):
+		err = errors.New("--proof and --record are needed both, and no directory: the proof and the record that it is of")
+	case !one && len(dirs) != 1:
 		err = fmt.Errorf("one directory is needed, not %d", len(dirs))
 	}
 	verifiers, kerr := verify.Keys(keys)
@@ -56,7 +78,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "soc2-verify: %v\nrun soc2-verify --help for the usage\n", err)
 		return verify.ExitUsage
 	}
-	return verify.Command{Dir: dirs[0], Keys: verifiers, JSON: *asJSON, Stdout: stdout, Stderr: stderr}.Run()
+	if one {
+		return verify.ProofCommand{Proof: *proof, Record: *record, Keys: verifiers, JSON: *asJSON, Stdout: stdout, Stderr: stderr}.Run()
+	}
+	return verify.Command{
+		Dir: dirs[0], Keys: verifiers, JSON: *asJSON, Checkpoints: checkpoints, State: *state, Full: *full,
+		Stdout: stdout, Stderr: stderr,
+	}.Run()
 }
 
 // parse lets flags come before and after the directory.

@@ -25,6 +25,7 @@ func (*Admin) CaddyModule() caddy.ModuleInfo {
 // Routes implements caddy.AdminRouter.
 func (*Admin) Routes() []caddy.AdminRoute {
 	api := NewAPI(activeSource)
+	api.ending = activeEnding
 	return []caddy.AdminRoute{{
 		Pattern: adminBase + "/",
 		Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
@@ -33,7 +34,9 @@ func (*Admin) Routes() []caddy.AdminRoute {
 				notFound(w, r)
 				return nil
 			}
-			api.Serve(w, r, path)
+			if !keeping(w, r, path) {
+				api.Serve(w, r, path)
+			}
 			return nil
 		}),
 	}}

@@ -1,31 +1,50 @@
 package evidence
 
 import (
-	"fmt"
+	"context"
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/caddy-soc2/caddy-soc2/audit/tiles"
 )
 
 // apiVersion is the first element of the API's paths.
 const apiVersion = "/v1"
 
-// lookups is how many records are looked up at a time. To find one, segments
-// are read, each of up to 64 MiB.
+// lookups is how many requests read records at a time. To find one by an id
+// that the log does not hold, all that came later is read.
 const lookups = 2
 
 // API serves the log's head, records and state as REST resources, wherever it
 // is mounted.
 type API struct {
-	source func() (Source, error)
-	now    func() time.Time
-	slots  chan struct{} // held by a request that looks a record up
+	source  func() (Source, error)
+	now     func() time.Time
+	ending  func() context.Context // ends when requests that go on for ever must
+	slots   chan struct{}          // held by a request that reads records
+	streams chan struct{}          // held by a request that is sent records
+	tiles   *tiles.Handler
 }
 
 // NewAPI returns an API over what source returns, which it asks for each
 // request.
 func NewAPI(source func() (Source, error)) *API {
-	return &API{source: source, now: time.Now, slots: make(chan struct{}, lookups)}
+	a := &API{
+		source: source, now: time.Now, ending: context.Background,
+		slots: make(chan struct{}, lookups), streams: make(chan struct{}, streams),
+	}
+	a.tiles = tiles.New(tiles.Handler{
+		Source: func() (tiles.Source, error) {
+			src, err := source()
+			if err != nil {
+				return nil, err
+			}
+			return src.Log(), nil
+		},
+		Reads: a.slots, Failed: report, Refuse: problem,
+	})
+	return a
 }
 
 // endpoints is what the index says, relative to the index.
@@ -33,8 +52,12 @@ var endpoints = map[string]string{
 	"status":         "status",
 	"healthz":        "healthz",
 	"log_checkpoint": "log/checkpoint",
+	"log_tile":       "log/tile/{level}/{index}",
+	"log_entries":    "log/tile/entries/{index}",
 	"log_key":        "log/key",
+	"log_records":    "log/records?from={index}&limit={number}&follow={0-or-1}",
 	"log_record":     "log/records/{request-id-or-index}",
+	"log_proof":      "log/records/{request-id-or-index}.tlog-proof",
 }
 
 // Serve answers a request for a path of the API, which begins with the slash
@@ -55,8 +78,8 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, path string) {
 		sendJSON(w, r, http.StatusOK, typeJSON, statusOf(src, a.now()))
 	case "/healthz":
 		a.health(w, r, src)
-	case "/log/checkpoint":
-		serveCheckpoint(w, r, src)
+	case "/log/records":
+		a.records(w, r, src)
 	case "/log/key":
 		send(w, r, http.StatusOK, typeText, []byte(src.Log().Key().Public()+"\n"))
 	default:
@@ -64,8 +87,19 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, path string) {
 			a.record(w, r, src, ref)
 			return
 		}
-		notFound(w, r)
+		a.static(w, r, path)
 	}
+}
+
+// static serves the log as C2SP tlog-tiles, of which /log is the prefix.
+func (a *API) static(w http.ResponseWriter, r *http.Request, path string) {
+	rest, ok := strings.CutPrefix(path, "/log/")
+	if !ok || rest != "checkpoint" && !strings.HasPrefix(rest, "tile/") {
+		notFound(w, r)
+		return
+	}
+	secure(w.Header()) // but tiles never change, and may be kept
+	a.tiles.Serve(w, r, rest)
 }
 
 // health says whether the log takes records.
@@ -79,30 +113,4 @@ func (a *API) health(w http.ResponseWriter, r *http.Request, src Source) {
 		return
 	}
 	sendJSON(w, r, http.StatusOK, typeJSON, health{"ok", "The audit log takes records."})
-}
-
-// serveCheckpoint serves the newest checkpoint in the very bytes that were
-// signed (C2SP tlog-checkpoint).
-func serveCheckpoint(w http.ResponseWriter, r *http.Request, src Source) {
-	note, head, _ := src.Log().Checkpoint()
-	etag := fmt.Sprintf(`"%x-%d"`, head.Root[:], head.Size)
-	w.Header().Set("ETag", etag)
-	if matches(r.Header.Values("If-None-Match"), etag) {
-		secure(w.Header())
-		w.WriteHeader(http.StatusNotModified)
-		return
-	}
-	send(w, r, http.StatusOK, typeText, note)
-}
-
-// matches compares entity tags as If-None-Match does (RFC 9110, sections
-// 8.8.3.2 and 13.1.2). No tag of ours has a comma in it.
-func matches(ifNoneMatch []string, etag string) bool {
-	for tag := range strings.SplitSeq(strings.Join(ifNoneMatch, ","), ",") {
-		tag = strings.TrimSpace(tag)
-		if tag == "*" || strings.TrimPrefix(tag, "W/") == etag {
-			return true
-		}
-	}
-	return false
 }

@@ -4,6 +4,7 @@
 package evidence
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -46,8 +47,9 @@ type Handler struct {
 	// sees it, even where handle_path strips it. Default: /.soc2.
 	Prefix string `json:"prefix,omitempty"`
 
-	api  *API
-	page *page
+	api    *API
+	page   *page
+	ending *ending
 }
 
 // CaddyModule returns the Caddy module information.
@@ -80,6 +82,16 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("the app soc2 is a %T, which has no evidence", app)
 	}
 	h.use(source)
+	h.ending = newEnding(ctx, server)
+	h.api.ending = func() context.Context { return h.ending.ctx }
+	return nil
+}
+
+// Cleanup ends the requests that follow the log.
+func (h *Handler) Cleanup() error {
+	if h.ending != nil {
+		h.ending.now()
+	}
 	return nil
 }
 
@@ -162,5 +174,6 @@ func below(p, prefix string) (string, bool) {
 var (
 	_ caddy.Provisioner           = (*Handler)(nil)
 	_ caddy.Validator             = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 )

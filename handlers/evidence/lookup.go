@@ -2,15 +2,18 @@ package evidence
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
+	"github.com/caddy-soc2/caddy-soc2/audit/tlogproof"
 	"github.com/caddy-soc2/caddy-soc2/audit/tree"
 )
 
@@ -40,11 +43,11 @@ func (ref reference) String() string {
 }
 
 // find returns the record that ref names.
-func (ref reference) find(log *audit.Log) (seq int64, record []byte, err error) {
+func (ref reference) find(ctx context.Context, log *audit.Log) (seq int64, record []byte, err error) {
 	if !ref.id.IsZero() {
-		return audit.Find(log.Records(), ref.id)
+		return audit.Find(ctx, log.Records(), ref.id)
 	}
-	if ref.seq >= log.Next() {
+	if ref.seq >= log.Durable() {
 		return 0, nil, records.ErrNotFound
 	}
 	record, err = log.Records().Record(ref.seq)
@@ -53,21 +56,20 @@ func (ref reference) find(log *audit.Log) (seq int64, record []byte, err error) 
 
 const badReference = "A record is named by its request's id, a UUID, or by its index in the log, a number from 0 on."
 
-// record serves a record with its proof.
+// record serves a record with its proof as JSON or, if the name ends so, the
+// proof alone as C2SP tlog-proof.
 func (a *API) record(w http.ResponseWriter, r *http.Request, src Source, name string) {
+	name, alone := strings.CutSuffix(name, tlogproof.Suffix)
 	ref, ok := parseReference(name)
 	if !ok {
 		problem(w, r, http.StatusBadRequest, badReference)
 		return
 	}
-	select {
-	case a.slots <- struct{}{}:
-		defer func() { <-a.slots }()
-	case <-r.Context().Done():
+	log := src.Log()
+	seq, record, err := a.lookUp(r.Context(), log, ref)
+	if r.Context().Err() != nil {
 		return // nobody waits for the answer
 	}
-	log := src.Log()
-	seq, record, err := ref.find(log)
 	if errors.Is(err, records.ErrNotFound) {
 		problem(w, r, http.StatusNotFound, "The log holds no such record.")
 		return
@@ -76,12 +78,40 @@ func (a *API) record(w http.ResponseWriter, r *http.Request, src Source, name st
 		broken(w, r, err)
 		return
 	}
+	if alone {
+		serveProof(w, r, log, seq)
+		return
+	}
 	body, err := prove(log, seq, record)
 	if err != nil {
 		broken(w, r, err)
 		return
 	}
 	send(w, r, http.StatusOK, typeJSON, body)
+}
+
+// lookUp finds a record when its turn has come.
+func (a *API) lookUp(ctx context.Context, log *audit.Log, ref reference) (seq int64, record []byte, err error) {
+	select {
+	case a.slots <- struct{}{}:
+		defer func() { <-a.slots }()
+	case <-ctx.Done():
+		return 0, nil, ctx.Err()
+	}
+	return ref.find(ctx, log)
+}
+
+// serveProof serves the proof of a record as C2SP tlog-proof.
+func serveProof(w http.ResponseWriter, r *http.Request, log *audit.Log, seq int64) {
+	p, err := log.Prove(seq)
+	switch {
+	case errors.Is(err, audit.ErrUnsigned):
+		problem(w, r, http.StatusNotFound, "The log holds the record, but no checkpoint covers it yet: ask again when the next one is signed.")
+	case err != nil:
+		broken(w, r, err)
+	default:
+		send(w, r, http.StatusOK, typeText, p.Append(nil))
+	}
 }
 
 // proof is an inclusion proof as it is served (RFC 6962, section 2.1.1).

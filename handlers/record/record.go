@@ -19,9 +19,19 @@ type Recorder interface {
 	// Begin returns why no request may be served, or nil: then the log stays
 	// open until Record.
 	Begin() error
+	// Intent appends what is known of a request before it is served, if the
+	// log is kept so. If it fails the request must not be served.
+	Intent(ev *audit.Event) error
+	// Opening appends that a handler is about to take the connection over. If
+	// it fails the connection must not be given.
+	Opening(ev *audit.Event) error
+	// WantsHeaders reports whether records can have header fields.
+	WantsHeaders() bool
 	// Record appends the record of a request that Begin let in. When it
-	// returns nil the response may end.
-	Record(ev *audit.Event) error
+	// returns nil the response may end. The header fields are those of the
+	// request as it arrived, if they are wanted, and of the response. It may
+	// change the event.
+	Record(ev *audit.Event, request, response http.Header) error
 	// Withholds reports whether a response must not end before Record
 	// returned.
 	Withholds() bool
@@ -38,7 +48,8 @@ type Recorder interface {
 // Unless the log's mode is async, the client does not get the end of a response
 // before the record is on disk: what net/http still buffers is held back by
 // the handler not returning, and of a body with a Content-Length the last byte
-// is held back.
+// is held back. A connection that a handler takes over, as for a WebSocket, has
+// a record of its opening before the client hears of it, and one of its end.
 type Handler struct {
 	// Covered says that the server's error chain has this handler too, so
 	// that the record of a request whose handlers returned an error is
@@ -84,9 +95,12 @@ const exchangeKey = "soc2.exchange"
 // exchange is a request with its open record.
 type exchange struct {
 	audit.Event
-	writer writer
-	active bool // a handler in the call stack will complete the record
-	done   bool // the record was completed
+	writer  writer
+	handler *Handler      // that opened it
+	request *http.Request // as it was then
+	header  http.Header   // the request's, as it arrived; nil unless wanted
+	active  bool          // a handler in the call stack will complete the record
+	done    bool          // the record was completed
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
@@ -100,6 +114,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 			return refuse(w)
 		}
 		x = h.open(w, r)
+		if err := h.recorder.Intent(&x.Event); err != nil {
+			x.done, x.Status, x.End = true, http.StatusServiceUnavailable, audit.EndComplete
+			_ = h.record(x) // if the log is back, it says that the request was refused
+			return refuse(w)
+		}
 	}
 	x.active = true
 	return h.serve(x, r.WithContext(audit.NewContext(r.Context(), &x.Event)), next)
@@ -117,12 +136,23 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{}
 	x.Start = h.now()
 	x.ID = audit.NewID(x.Start)
+	if h.recorder.WantsHeaders() {
+		x.header = r.Header.Clone()
+	}
 	describe(&x.Event, r)
 	id := x.ID.String()
 	x.writer.init(w, r, id, h.recorder.Withholds())
+	x.writer.owner, x.handler, x.request = x, h, r
 	r.Header.Set(requestIDHeader, id) // to the upstream
 	caddyhttp.SetVar(r.Context(), exchangeKey, x)
 	return x
+}
+
+// opening records that the connection is about to be taken over.
+func (x *exchange) opening(status int) error {
+	x.finish(x.request, x.handler.now())
+	x.Status = status
+	return x.handler.recorder.Opening(&x.Event)
 }
 
 // serve runs the handlers inside and completes the record, unless an error
@@ -134,7 +164,7 @@ func (h *Handler) serve(x *exchange, r *http.Request, next caddyhttp.Handler) (e
 		if !returned { // a panic passes through, which net/http turns into a broken connection
 			x.panicked(r, h.now())
 			x.done = true
-			_ = h.recorder.Record(&x.Event)
+			_ = h.record(x)
 		}
 	}()
 	err = next.ServeHTTP(&x.writer, r)
@@ -147,11 +177,16 @@ func (h *Handler) serve(x *exchange, r *http.Request, next caddyhttp.Handler) (e
 	if h.Covered && err == nil {
 		h.logError(x, r)
 	}
-	if rerr := h.recorder.Record(&x.Event); rerr != nil {
+	if rerr := h.record(x); rerr != nil {
 		return h.withdraw(x, err)
 	}
 	x.writer.release()
 	return err
+}
+
+// record appends the record of a request.
+func (h *Handler) record(x *exchange) error {
+	return h.recorder.Record(&x.Event, x.header, x.writer.Header())
 }
 
 // logError says in the server's log what went wrong inside the server. Caddy

@@ -32,6 +32,8 @@ type recorder struct {
 	events   []audit.Event
 	refuses  error
 	fails    error
+	ahead    error // of Intent and Opening
+	openings []audit.Event
 	entered  chan struct{} // told when Record is called, if not nil
 	release  chan struct{} // Record waits for it, if not nil
 	withhold bool
@@ -40,7 +42,18 @@ type recorder struct {
 func (r *recorder) Begin() error    { return r.refuses }
 func (r *recorder) Withholds() bool { return r.withhold }
 
-func (r *recorder) Record(ev *audit.Event) error {
+func (r *recorder) Intent(*audit.Event) error { return r.ahead }
+
+func (r *recorder) Opening(ev *audit.Event) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.openings = append(r.openings, *ev)
+	return r.ahead
+}
+
+func (r *recorder) WantsHeaders() bool { return false }
+
+func (r *recorder) Record(ev *audit.Event, _, _ http.Header) error {
 	if r.entered != nil {
 		r.entered <- struct{}{}
 		<-r.release
@@ -438,6 +451,71 @@ func TestBrokenResponsesAreRecorded(t *testing.T) {
 				t.Errorf("recorded as %s", ev.End)
 			}
 		})
+	}
+}
+
+// TestConnectionIsNotGivenBeforeItsRecord takes connections over, as for a
+// WebSocket: by hand and after a 101.
+func TestConnectionIsNotGivenBeforeItsRecord(t *testing.T) {
+	for _, announced := range []bool{false, true} {
+		for _, fails := range []error{nil, errors.New("disk full")} {
+			rec := &recorder{withhold: true, ahead: fails}
+			const switched = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+			srv := serve(t, false, chain(newHandler(rec, true), handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+				if announced {
+					w.Header().Set("Connection", "Upgrade")
+					w.Header().Set("Upgrade", "x")
+					w.WriteHeader(http.StatusSwitchingProtocols)
+				}
+				conn, brw, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					return caddyhttp.Error(http.StatusServiceUnavailable, err)
+				}
+				if n := len(rec.openings); n != 1 {
+					t.Errorf("the connection was given with %d records of its opening", n)
+				}
+				if !announced {
+					_, _ = brw.WriteString(switched)
+					_ = brw.Flush()
+				}
+				return conn.Close()
+			})), nil)
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Connection", "Upgrade")
+			req.Header.Set("Upgrade", "x")
+			status := 0
+			if resp, err := srv.Client().Do(req); err == nil {
+				status = resp.StatusCode
+				_ = resp.Body.Close()
+			}
+			srv.Close()
+			if (fails == nil) != (status == http.StatusSwitchingProtocols) {
+				t.Errorf("announced %t, log %v: status %d", announced, fails, status)
+			}
+			ev := rec.only(t)
+			if fails == nil && (ev.End != audit.EndHijacked || ev.ID != rec.openings[0].ID || rec.openings[0].Status != http.StatusSwitchingProtocols) {
+				t.Errorf("%+v", ev)
+			}
+		}
+	}
+}
+
+func TestNothingIsServedBeforeItsIntent(t *testing.T) {
+	rec := &recorder{withhold: true, ahead: errors.New("disk full")}
+	called := false
+	srv := serve(t, true, chain(newHandler(rec, true), handlerFunc(func(http.ResponseWriter, *http.Request) error {
+		called = true
+		return nil
+	})), nil)
+	got, err := get(t, srv)
+	if err != nil || got.status != http.StatusServiceUnavailable || called {
+		t.Errorf("%+v %v, served: %t", got, err, called)
+	}
+	if ev := rec.only(t); ev.Status != http.StatusServiceUnavailable {
+		t.Errorf("%+v", ev)
 	}
 }
 

@@ -1,8 +1,11 @@
 package record
 
 import (
+	"bufio"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 
@@ -25,6 +28,9 @@ type writer struct {
 	response.Writer
 
 	id        []string // value of the request id header
+	owner     *exchange
+	opened    bool
+	tunnels   bool // the method makes any success a tunnel (RFC 9110, section 9.3.6)
 	withholds bool
 	bodiless  bool // the method or status allows no body
 
@@ -41,6 +47,7 @@ func (w *writer) init(rw http.ResponseWriter, r *http.Request, id string, withho
 	w.id = []string{id}
 	w.withholds = withholds
 	w.bodiless = r.Method == http.MethodHead
+	w.tunnels = r.Method == http.MethodConnect
 	w.declared = -1
 	w.identify() // also on what is sent without handlers
 }
@@ -51,6 +58,11 @@ func (w *writer) identify() { w.Header()[requestIDHeader] = w.id }
 // commit runs before the final header.
 func (w *writer) commit(status int) {
 	w.identify()
+	if status == http.StatusSwitchingProtocols || w.tunnels && status < 300 {
+		if err := w.open(status); err != nil {
+			panic(http.ErrAbortHandler) // nothing has left yet: the client sees no opening
+		}
+	}
 	if status < 200 || status == http.StatusNoContent || status == http.StatusNotModified {
 		w.bodiless = true
 	}
@@ -59,6 +71,23 @@ func (w *writer) commit(status int) {
 			w.declared = n
 		}
 	}
+}
+
+// open records, once, that the connection is about to be taken over.
+func (w *writer) open(status int) error {
+	if w.opened {
+		return nil
+	}
+	w.opened = true
+	return w.owner.opening(status)
+}
+
+// Hijack implements http.Hijacker.
+func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if err := w.open(http.StatusSwitchingProtocols); err != nil {
+		return nil, nil, fmt.Errorf("recording that the connection is taken over: %w", err)
+	}
+	return w.Writer.Hijack()
 }
 
 // counts reports whether the body has a length that is to be watched.

@@ -16,11 +16,13 @@
 package durable
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // Modes of everything created here: the log is readable by its owner alone.
@@ -45,6 +47,7 @@ type FS interface {
 	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
 	ReadFile(name string) ([]byte, error)
 	ReadDir(name string) ([]fs.DirEntry, error)
+	Stat(name string) (fs.FileInfo, error)
 	MkdirAll(name string, perm fs.FileMode) error
 	Rename(oldName, newName string) error
 	// Link gives a file a second name, which must not exist.
@@ -71,6 +74,9 @@ func (OS) ReadFile(name string) ([]byte, error) { return os.ReadFile(name) }
 
 // ReadDir implements FS.
 func (OS) ReadDir(name string) ([]fs.DirEntry, error) { return os.ReadDir(name) }
+
+// Stat implements FS.
+func (OS) Stat(name string) (fs.FileInfo, error) { return os.Stat(name) }
 
 // MkdirAll implements FS.
 func (OS) MkdirAll(name string, perm fs.FileMode) error { return os.MkdirAll(name, perm) }
@@ -175,4 +181,10 @@ func CreateFile(fsys FS, name string) (File, error) {
 		return nil, fmt.Errorf("syncing directory of %s: %w", name, err)
 	}
 	return f, nil
+}
+
+// Full reports whether an error says that the disk, or the owner's share of it,
+// is full.
+func Full(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

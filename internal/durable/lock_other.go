@@ -2,7 +2,10 @@
 
 package durable
 
-import "errors"
+import (
+	"errors"
+	"io/fs"
+)
 
 // ErrLocked is returned when another lock holds a directory.
 var ErrLocked = errors.New("directory is locked")
@@ -15,6 +18,9 @@ type Lock struct{}
 func LockDir(string) (*Lock, error) {
 	return nil, errors.New("the audit log needs flock(2), which this operating system does not have")
 }
+
+// Stat always fails.
+func (*Lock) Stat() (fs.FileInfo, error) { return nil, errors.ErrUnsupported }
 
 // Unlock does nothing.
 func (*Lock) Unlock() error { return nil }

@@ -5,6 +5,7 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -38,6 +39,9 @@ func LockDir(name string) (*Lock, error) {
 	}
 	return &Lock{d}, nil
 }
+
+// Stat describes the directory that is locked, whatever its name holds now.
+func (l *Lock) Stat() (fs.FileInfo, error) { return l.dir.Stat() }
 
 // Unlock gives the claim up.
 func (l *Lock) Unlock() error { return l.dir.Close() }

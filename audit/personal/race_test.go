@@ -1,0 +1,5 @@
+//go:build race
+
+package personal
+
+func init() { raceDetector = true }

@@ -1,0 +1,228 @@
+package soc2
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/audit/personal"
+	"github.com/caddy-soc2/caddy-soc2/audit/personal/hold"
+	"github.com/caddy-soc2/caddy-soc2/audit/policy"
+	"github.com/caddy-soc2/caddy-soc2/internal/durable"
+)
+
+// Privacy says what of a person a record shows, and to whom.
+type Privacy struct {
+	// Policy says what detail records carry and what is hidden in them.
+	Policy policy.Config `json:"policy,omitzero"`
+
+	// Pseudonymize puts keyed pseudonyms in the place of members.
+	Pseudonymize *Pseudonymize `json:"pseudonymize,omitempty"`
+
+	// Encrypt seals members so that only the holders of some keys can read them.
+	Encrypt *Encrypt `json:"encrypt,omitempty"`
+}
+
+// Pseudonymize says which members of records become pseudonyms: the same within
+// a period, and not to be joined from one period to the next.
+type Pseudonymize struct {
+	// Members are of client.ip, client.peer and auth.user. Default: all.
+	Members []string `json:"members,omitempty"`
+
+	// Period is how long a key is used: day, week, month or quarter. Default:
+	// month.
+	Period personal.Unit `json:"period,omitempty"`
+}
+
+// Encrypt says which members of records are sealed, under a key of the day that
+// is itself encrypted to recipients (age). Destroying a key erases what it
+// sealed, and the log still verifies.
+type Encrypt struct {
+	// Recipients are age recipients, age1…, whose identities open the boxes.
+	Recipients []string `json:"recipients"`
+
+	// Members are sealed: client.ip, client.port, client.peer, auth.user,
+	// request.agent, request.path, request.query, request.headers, tls.sni,
+	// tls.client_cert. Default: the first five.
+	Members []string `json:"members,omitempty"`
+
+	// Subjects gives each authenticated user a key of its own every day, so that
+	// "forget" can destroy what was sealed about one user.
+	Subjects bool `json:"subjects,omitempty"`
+
+	// MaxSubjects is how many users a day get a key of their own. Those after
+	// them share the day's. Default: 100000.
+	MaxSubjects int `json:"max_subjects,omitempty"`
+}
+
+// The names of directories below the data directory.
+const (
+	pseudonymsFolder = "keys/pseudonyms"
+	personalFolder   = "keys/personal"
+	holdsFolder      = "state"
+)
+
+// privacy is Privacy at work. Parts of it are shared through reloads.
+type privacy struct {
+	policy    *policy.Policy
+	counters  *policy.Counters
+	protector *personal.Protector // nil: nothing is protected
+	holds     *hold.Holds
+
+	pseudonyms *kept[*personal.Pseudonyms]
+	sealer     *kept[*personal.Sealer]
+}
+
+// stores holds what is open once in a process, by directory: keys that
+// configurations share through a reload.
+var stores = caddy.NewUsagePool()
+
+// kept is something open that configurations share. Its settings cannot change
+// while it is open.
+type kept[T io.Closer] struct {
+	dir      string
+	settings []byte
+	it       T
+}
+
+// Destruct implements caddy.Destructor.
+func (k *kept[T]) Destruct() error { return k.it.Close() }
+
+// release leaves it. The last to leave closes it.
+func (k *kept[T]) release() error {
+	if k == nil {
+		return nil
+	}
+	_, err := stores.Delete(k.dir)
+	return err
+}
+
+// keep opens something in a directory or joins it.
+func keep[T io.Closer](dir string, settings any, open func() (T, error)) (*kept[T], error) {
+	text, err := json.Marshal(settings)
+	if err != nil {
+		return nil, err
+	}
+	v, _, err := stores.LoadOrNew(dir, func() (caddy.Destructor, error) {
+		it, err := open()
+		return &kept[T]{dir, text, it}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	k, ok := v.(*kept[T])
+	if !ok || !bytes.Equal(k.settings, text) {
+		_, _ = stores.Delete(dir) // it stays open for the configuration that runs
+		return nil, errors.New("its settings cannot change while the server runs: restart to change them")
+	}
+	return k, nil
+}
+
+// openPrivacy makes the app's privacy ready.
+func (a *App) openPrivacy() (err error) {
+	p := &a.privacy
+	p.counters = &a.log.counters
+	if p.policy, err = policy.Compile(a.Audit.Policy, p.counters); err != nil {
+		return fmt.Errorf("soc2: %w", err)
+	}
+	if p.holds, err = hold.Open(durable.OS{}, filepath.Join(a.DataDir, holdsFolder)); err != nil {
+		return fmt.Errorf("soc2: legal holds: %w", err)
+	}
+	var members []string
+	if c := a.Audit.Pseudonymize; c != nil {
+		members = c.Members
+		if p.pseudonyms, err = a.openPseudonyms(c); err != nil {
+			return fmt.Errorf("soc2: audit pseudonymize: %w", err)
+		}
+	}
+	if c := a.Audit.Encrypt; c != nil {
+		if p.sealer, err = a.openSealer(c); err != nil {
+			return fmt.Errorf("soc2: audit encrypt: %w", err)
+		}
+	}
+	if p.pseudonyms == nil && p.sealer == nil {
+		return nil
+	}
+	var pseudonyms *personal.Pseudonyms
+	var sealer *personal.Sealer
+	if p.pseudonyms != nil {
+		pseudonyms = p.pseudonyms.it
+	}
+	if p.sealer != nil {
+		sealer = p.sealer.it
+	}
+	if p.protector, err = personal.NewProtector(sealer, pseudonyms, members); err != nil {
+		return fmt.Errorf("soc2: audit pseudonymize: %w", err)
+	}
+	p.policy.KeepClient = p.protector.ClientPseudonym()
+	return nil
+}
+
+func (a *App) openPseudonyms(c *Pseudonymize) (*kept[*personal.Pseudonyms], error) {
+	dir := filepath.Join(a.DataDir, filepath.FromSlash(pseudonymsFolder))
+	unit := c.Period
+	if unit == "" {
+		unit = personal.Month
+	}
+	return keep(dir, unit, func() (*personal.Pseudonyms, error) {
+		return personal.OpenPseudonyms(personal.PseudonymConfig{Dir: dir, Unit: unit, Hold: a.privacy.holds.Check})
+	})
+}
+
+func (a *App) openSealer(c *Encrypt) (*kept[*personal.Sealer], error) {
+	recipients, err := personal.ParseRecipients(c.Recipients)
+	if err != nil {
+		return nil, fmt.Errorf("recipients: %w", err)
+	}
+	dir := filepath.Join(a.DataDir, filepath.FromSlash(personalFolder))
+	return keep(dir, c, func() (*personal.Sealer, error) {
+		return personal.OpenSealer(personal.SealerConfig{
+			Dir: dir, Recipients: recipients, Members: c.Members,
+			Subjects: c.Subjects, MaxSubjects: c.MaxSubjects, Hold: a.privacy.holds.Check,
+		})
+	})
+}
+
+// release gives up what is shared.
+func (p *privacy) release() error {
+	return errors.Join(p.pseudonyms.release(), p.sealer.release())
+}
+
+// apply brings an event to what may be recorded of it. It reports whether the
+// request has a record.
+func (p *privacy) apply(ev *audit.Event, request, response http.Header) (recorded bool, err error) {
+	if p.policy.Apply(ev, request, response) == policy.None {
+		return false, nil
+	}
+	return true, p.protect(ev)
+}
+
+// ahead is apply for a record that precedes the request's own, which needs the
+// event as it is.
+func (p *privacy) ahead(ev audit.Event) (audit.Event, error) {
+	p.policy.Ahead(&ev)
+	return ev, p.protect(&ev)
+}
+
+func (p *privacy) protect(ev *audit.Event) error {
+	if p.protector == nil {
+		return nil
+	}
+	if err := p.protector.Apply(ev); err != nil {
+		return fmt.Errorf("protecting personal data: %w", err)
+	}
+	return nil
+}
+
+// held tells the retention whether a legal hold covers records until a time.
+func (p *privacy) held(until time.Time) (bool, error) {
+	return p.holds.Check(time.Time{}, until) != nil, nil
+}
