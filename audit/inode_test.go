@@ -53,6 +53,9 @@ func TestReplacedFilesAreNoticed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, audit.Config{CheckpointEvery: time.Millisecond, HealEvery: time.Hour})
 			b.append(3)
+			if err := b.log.Sign(t.Context(), b.log.Next()); err != nil { // or the next checkpoint takes the place of a changed one
+				t.Fatal(err)
+			}
 			if err := c.change(b.dir); err != nil {
 				t.Fatal(err)
 			}
@@ -69,6 +72,9 @@ func TestReplacedFilesAreNoticed(t *testing.T) {
 func TestReplacedCheckpointIsWrittenAgain(t *testing.T) {
 	b := newBench(t, audit.Config{CheckpointEvery: time.Millisecond, HealEvery: time.Millisecond})
 	b.append(3)
+	if err := b.log.Sign(t.Context(), b.log.Next()); err != nil {
+		t.Fatal(err)
+	}
 	if err := flip(filepath.Join(b.dir, checkpoint.File), 15); err != nil {
 		t.Fatal(err)
 	}

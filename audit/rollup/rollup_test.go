@@ -222,7 +222,7 @@ func synthetic(t testing.TB, segments int, each int64) []byte {
 	c := rollup.NewCounter(0)
 	for i := range 20_000 {
 		add(t, c, request(fmt.Sprintf("customer-%03d.example.com", random.IntN(150)), fmt.Sprintf("user%d", random.IntN(900)),
-			[]int{200, 200, 200, 204, 206, 301, 304, 400, 401, 403, 404, 429, 500, 502}[random.IntN(14)], random.Int64N(2)+int64(1)<<(10+random.IntN(20))+int64(i)))
+			[]int{200, 200, 200, 204, 206, 301, 304, 400, 401, 403, 404, 429, 500, 502}[random.IntN(14)], int64(1)<<(10+random.IntN(20))+int64(i)))
 	}
 	var file []byte
 	began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

@@ -90,7 +90,7 @@ func (c *check) restore() {
 	c.retained, c.From, c.closed = s.Erased, s.From, s.Closed
 	c.ring.periods = slices.Clone(s.Keys)
 	c.lastFirst = s.Files[len(s.Files)-1].First
-	c.files_ = slices.Clone(s.Files)
+	c.verified = slices.Clone(s.Files)
 	c.rollups.newest = s.Newest
 	c.rollups.known = s.Pruned == 0 || s.Newest >= 0
 	files := map[int64]File{}
@@ -159,6 +159,9 @@ func (c *check) keep(end bool) error {
 	if c.opt.Save == nil || !c.OK() || len(c.wrong) > 0 || !end && (!c.prefix || now.Sub(c.saved) < saveEvery) {
 		return nil
 	}
+	if h := c.state; !end && h != nil && h.Head != nil && c.tree.Size() < h.Head.Size {
+		return nil // it is not known yet whether this is the same log
+	}
 	c.saved = now
 	if c.prefix {
 		c.position()
@@ -179,7 +182,7 @@ func (c *check) keep(end bool) error {
 // position notes how far the sealed segments go.
 func (c *check) position() {
 	s := &State{
-		Version: stateVersion, Files: slices.Clone(c.files_), Size: c.tree.Size(), Pruned: c.Pruned, Erased: c.retained, Keys: slices.Clone(c.ring.periods),
+		Version: stateVersion, Files: slices.Clone(c.verified), Size: c.tree.Size(), Pruned: c.Pruned, Erased: c.retained, Keys: slices.Clone(c.ring.periods),
 		From: c.From, Closed: c.closed, Newest: c.rollups.newest,
 	}
 	for level := 0; s.Size>>(8*level) > 0; level++ {

@@ -75,7 +75,7 @@ func (c *check) finish(sc *scan, st *records.Stream) error {
 	if sc.s.Sealed {
 		p.file.Bytes, p.file.SHA256 = st.Sum()
 		if c.prefix {
-			c.files_ = append(c.files_, File{First: sc.s.First, Next: sc.next, Bytes: p.file.Bytes, SHA256: p.file.SHA256})
+			c.verified = append(c.verified, File{First: sc.s.First, Next: sc.next, Bytes: p.file.Bytes, SHA256: p.file.SHA256})
 		}
 	} else if err := c.twin(sc.s, p); err != nil {
 		return err

@@ -178,7 +178,7 @@ type check struct {
 	record   member.Record
 	tileBuf  []byte
 	rollups  rollupCheck
-	files_   []File // verified sealed segments from the first on without a gap, for the state
+	verified []File // verified sealed segments from the first on without a gap, for the state
 	prefix   bool   // so far there was no other
 	lost     int64  // tiles that are not present
 	wrong    []Problem
@@ -241,6 +241,9 @@ func (c *check) run(resume bool) error {
 
 // segments lists the segments, without those that are no regular files.
 func (c *check) segments() ([]records.Segment, error) {
+	if info, err := fs.Lstat(c.dir, records.Folder); err == nil && !info.IsDir() {
+		return nil, nil // its name was reported
+	}
 	list, err := records.Dir{FS: c.dir}.Segments()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %w", errCannotTell, err)

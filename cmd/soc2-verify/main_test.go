@@ -50,6 +50,14 @@ func TestExitCodes(t *testing.T) {
 	if err := os.WriteFile(keyFile, []byte(key.Public()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	state, old := filepath.Join(t.TempDir(), "state"), filepath.Join(t.TempDir(), "old")
+	if err := os.WriteFile(old, []byte(audited(t, newKey(t))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	noState := filepath.Join(t.TempDir(), "state")
+	if err := os.WriteFile(noState, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		args []string
 		code int
@@ -66,6 +74,13 @@ func TestExitCodes(t *testing.T) {
 		"missing":          {[]string{dir + "x", "--key", keyFile}, 3, "not a directory"},
 		"not a log":        {[]string{t.TempDir(), "--key", keyFile}, 3, "not a log"},
 		"help":             {[]string{"--help"}, 0, "exit status"},
+		"state":            {[]string{dir, "--key", keyFile, "--state", state}, 0, "VERIFIED   3 records"},
+		"state, full":      {[]string{dir, "--key", keyFile, "--state", state, "--full"}, 0, "VERIFIED   3 records"},
+		"damaged state":    {[]string{dir, "--key", keyFile, "--state", noState}, 3, "state file is damaged"},
+		"state nowhere":    {[]string{dir, "--key", keyFile, "--state", state + "/x/y"}, 3, "state file"},
+		"same checkpoint":  {[]string{dir, "--key", keyFile, "--checkpoint", filepath.Join(dir, "checkpoint")}, 0, "consistent with the earlier checkpoint"},
+		"other checkpoint": {[]string{dir, "--key", keyFile, "--checkpoint", old}, 1, "not signed by the given key"},
+		"no checkpoint":    {[]string{dir, "--key", keyFile, "--checkpoint", old + "x"}, 3, "no such file"},
 		"two directories":  {[]string{dir, dir, "--key", keyFile}, 2, "one directory"},
 		"key of no format": {[]string{dir, "--key", "nofile"}, 2, "neither a verifier key"},
 	} {
@@ -77,6 +92,24 @@ func TestExitCodes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// audited returns the checkpoint of another log.
+func audited(t *testing.T, key *audit.Key) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "log")
+	log, err := audit.Open(audit.Config{Dir: dir, Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "checkpoint"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 func newKey(t *testing.T) *audit.Key {
