@@ -112,6 +112,8 @@ Exit status: 0 verified, 1 evidence of tampering or gaps, 2 wrong usage,
 	cmd.Flags().StringArray("checkpoint", nil, "file with a checkpoint that was kept, with which the log must be consistent; may be repeated")
 	cmd.Flags().String("state", "", "file that keeps how far the log was verified, to go on from there and to find a log that was put back")
 	cmd.Flags().Bool("full", false, "read all of the log again, in spite of the state")
+	cmd.Flags().StringArray("witness", nil, "verifier key of a witness, which must have cosigned the log; may be repeated")
+	cmd.Flags().String("timestamp-roots", "", "file with root certificates (PEM) of time-stamping authorities")
 	cmd.Flags().Bool("json", false, "print the report as JSON")
 	return cmd
 }
@@ -133,11 +135,17 @@ func runVerify(cmd *cobra.Command, args []string) (int, error) {
 	}
 	asJSON, _ := cmd.Flags().GetBool("json")
 	checkpoints, _ := cmd.Flags().GetStringArray("checkpoint")
+	witnesses, _ := cmd.Flags().GetStringArray("witness")
+	roots, _ := cmd.Flags().GetString("timestamp-roots")
+	outsiders, err := verify.NewOutsiders(keys, witnesses, roots)
+	if err != nil {
+		return verify.ExitUsage, err
+	}
 	state, _ := cmd.Flags().GetString("state")
 	full, _ := cmd.Flags().GetBool("full")
 	return verify.Command{
 		Dir: dir, Keys: keys, JSON: asJSON, Checkpoints: checkpoints, State: state, Full: full,
-		Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr(),
+		Outsiders: outsiders, Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr(),
 	}.Run(), nil
 }
 

@@ -61,7 +61,8 @@ func aged(t *testing.T, b *bench, c *clock, days int) {
 
 func TestPruningKeepsTheProof(t *testing.T) {
 	c := newClock()
-	held := true
+	var held atomic.Bool
+	held.Store(true)
 	b := newBench(t, audit.Config{Now: c.now, SegmentAge: time.Hour, SegmentBytes: 1 << 30})
 	aged(t, b, c, 6)
 	first, err := b.log.Records().Record(0)
@@ -71,14 +72,14 @@ func TestPruningKeepsTheProof(t *testing.T) {
 	if upto, before, err := b.log.Prune(t.Context()); upto != before || err != nil {
 		t.Fatalf("removed without a retention: %d, %v", upto, err)
 	}
-	b.log.SetRetention(audit.Retention{Keep: 72 * time.Hour, Held: func(time.Time) (bool, error) { return held, nil }})
+	b.log.SetRetention(audit.Retention{Keep: 72 * time.Hour, Held: func(time.Time) (bool, error) { return held.Load(), nil }})
 	if _, _, err := b.log.Prune(t.Context()); !errors.Is(err, audit.ErrHeld) {
 		t.Fatalf("a hold was passed over: %v", err)
 	}
-	held = false
-	upto, before, err := b.log.Prune(t.Context())
-	if err != nil || before != 0 || upto < 300 || upto > 1300 {
-		t.Fatalf("from %d to %d, %v", before, upto, err)
+	held.Store(false)
+	upto, _, err := b.log.Prune(t.Context()) // unless the sealer, which looks now and then, was first
+	if err != nil || upto < 300 || upto > 1300 {
+		t.Fatalf("up to %d, %v", upto, err)
 	}
 	list, err := b.log.Records().Segments()
 	if err != nil || list[0].First != upto {

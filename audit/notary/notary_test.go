@@ -21,6 +21,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit/cosignature"
 	"github.com/caddy-soc2/caddy-soc2/audit/notary"
 	"github.com/caddy-soc2/caddy-soc2/audit/timestamp/tsa"
+	"github.com/caddy-soc2/caddy-soc2/audit/verify"
 	"github.com/caddy-soc2/caddy-soc2/audit/witness"
 )
 
@@ -147,6 +148,20 @@ func TestWitnessesCosignAsTheLogGrows(t *testing.T) {
 		head, by, _, err := checkpoint.Cosigned(text, log.Verifiers(), []*cosignature.Verifier{a.key.Verifier(), b.key.Verifier()})
 		if err != nil || head.Size < size || len(by) != want {
 			t.Fatalf("round %d: %d records, %d cosignatures, %v", round, head.Size, len(by), err)
+		}
+	}
+	for _, c := range []struct {
+		witnesses []string
+		ok        bool
+	}{{[]string{a.key.Public(), b.key.Public()}, true}, {[]string{startWitness(t, "c.example/w", key).key.Public()}, false}} {
+		o, err := verify.NewOutsiders(log.Verifiers(), c.witnesses, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		code := verify.Command{Dir: dir, Keys: log.Verifiers(), Outsiders: o, Stdout: &out, Stderr: &out}.Run()
+		if c.ok != (code == verify.ExitVerified) || strings.Contains(out.String(), "has not cosigned") == c.ok {
+			t.Errorf("exit %d:\n%s", code, &out)
 		}
 	}
 	got := strings.Join(anchors(t, log), "\n")

@@ -49,10 +49,10 @@ type Command struct {
 	Dir         string
 	Keys        []note.Verifier
 	JSON        bool
-	Checkpoints []string                     // files with checkpoints that were kept
-	State       string                       // state file; default: none
-	Full        bool                         // read all of the log, in spite of the state file
-	Vouch       func(Anchor) (string, error) // Options.Vouch
+	Checkpoints []string   // files with checkpoints that were kept
+	State       string     // state file; default: none
+	Full        bool       // read all of the log, in spite of the state file
+	Outsiders   *Outsiders // who saw the log; default: nobody is known
 	Stdout      io.Writer
 	Stderr      io.Writer
 }
@@ -73,6 +73,9 @@ func (c Command) Run() int {
 	if err != nil {
 		fmt.Fprintf(c.Stderr, "cannot verify %s: %v\n", c.Dir, err)
 		return ExitCannotTell
+	}
+	if c.Outsiders != nil {
+		r.Problems = append(r.Problems, c.Outsiders.missing()...)
 	}
 	if c.JSON {
 		e := json.NewEncoder(c.Stdout)
@@ -96,7 +99,10 @@ func (c Command) Run() int {
 
 // options reads the files that the options name.
 func (c Command) options() (opt Options, err error) {
-	opt = Options{Progress: c.progress(), Vouch: c.Vouch, Full: c.Full}
+	opt = Options{Progress: c.progress(), Full: c.Full}
+	if c.Outsiders != nil {
+		opt.Vouch = c.Outsiders.Vouch
+	}
 	if opt.Earlier, err = Checkpoints(c.Checkpoints, os.ReadFile); err != nil || c.State == "" {
 		return opt, err
 	}

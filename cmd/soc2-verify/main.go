@@ -14,6 +14,7 @@ import (
 )
 
 const usage = `usage: soc2-verify DIR --key VKEY [--key VKEY ...] [--checkpoint FILE ...]
+                   [--witness VKEY ...] [--timestamp-roots FILE]
                    [--state FILE [--full]] [--json]
        soc2-verify --proof FILE --record FILE --key VKEY [--json]
 
@@ -27,6 +28,10 @@ The second form verifies that one record is in the log, from its C2SP tlog-proof
   --key VKEY         the log's verifier key, NAME+HASH+KEY, or a file with it
   --checkpoint FILE  a checkpoint of the log that was kept: the log must be
                      consistent with it
+  --witness VKEY     verifier key of a witness, which must have cosigned the log
+  --timestamp-roots FILE
+                     root certificates (PEM) of the authorities whose time stamps
+                     on the log are verified
   --state FILE       keep in FILE how far the log was verified, and go on from
                      there the next time; find a log that is older than the one
                      that was seen last
@@ -47,11 +52,13 @@ func (k *keyList) Set(s string) error { *k = append(*k, s); return nil }
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
-	var keys, checkpoints keyList
+	var keys, checkpoints, witnesses keyList
 	flags := flag.NewFlagSet("soc2-verify", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.Var(&keys, "key", "")
 	flags.Var(&checkpoints, "checkpoint", "")
+	flags.Var(&witnesses, "witness", "")
+	roots := flags.String("timestamp-roots", "", "")
 	state := flags.String("state", "", "")
 	full := flags.Bool("full", false, "")
 	asJSON := flags.Bool("json", false, "")
@@ -74,6 +81,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		err = kerr
 	}
+	outsiders, oerr := verify.NewOutsiders(verifiers, witnesses, *roots)
+	if err == nil {
+		err = oerr
+	}
 	if err != nil {
 		fmt.Fprintf(stderr, "soc2-verify: %v\nrun soc2-verify --help for the usage\n", err)
 		return verify.ExitUsage
@@ -83,7 +94,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	return verify.Command{
 		Dir: dirs[0], Keys: verifiers, JSON: *asJSON, Checkpoints: checkpoints, State: *state, Full: *full,
-		Stdout: stdout, Stderr: stderr,
+		Outsiders: outsiders, Stdout: stdout, Stderr: stderr,
 	}.Run()
 }
 
