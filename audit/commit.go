@@ -151,8 +151,10 @@ func (b *batch) emptied() *batch {
 	return b
 }
 
-// maxSpare is how large a buffer is kept for the next batch.
-const maxSpare = 8 << 20
+// maxSpare is how large a buffer is kept for the next batch: what a full queue
+// of the default size needs. A smaller one would be made anew, and filled by
+// copying, for each batch when writers do not wait and the queue is always full.
+const maxSpare = 24 << 20
 
 // grow adds the records of a committed batch to the tree.
 func (l *Log) grow(b *batch) {
