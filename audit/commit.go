@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
@@ -21,6 +22,7 @@ func (l *Log) run() {
 	for {
 		select {
 		case <-l.wake:
+			l.gather()
 			l.commit()
 			if now := l.every.Load(); now != every {
 				every = now
@@ -82,6 +84,32 @@ func (l *Log) commit() {
 	l.spare = b.emptied()
 }
 
+// gather lets the writers whom the last commit woke come back with their next
+// records. Else half of them would queue while the other half is synced, in
+// turns, and each sync would carry half of what it could. It ends when all are
+// back, when two looks in a row found nobody new, or after the time of a sync.
+// Who appends alone never waits: there is nobody to come back.
+func (l *Log) gather() {
+	begun := time.Now()
+	for idle, before := 0, -1; idle < 2; idle++ {
+		n := l.queued()
+		if n >= l.expected || time.Since(begun) > l.syncTook {
+			return
+		}
+		if n > before {
+			idle, before = 0, n
+		}
+		runtime.Gosched()
+	}
+}
+
+// queued is the number of records that wait to be committed.
+func (l *Log) queued() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.pending.lengths)
+}
+
 // take swaps the pending batch for the spare one.
 func (l *Log) take() *batch {
 	l.mu.Lock()
@@ -103,6 +131,7 @@ func (l *Log) land(b *batch, err error) {
 	l.mu.Lock()
 	waiting := b.waiters // the watch no longer sees them
 	l.flying = nil
+	l.expected = len(waiting) + len(l.pending.lengths)
 	l.mu.Unlock()
 	for i, w := range waiting {
 		if w != nil { // nil: the watch has told it
@@ -122,8 +151,10 @@ func (b *batch) emptied() *batch {
 	return b
 }
 
-// maxSpare is how large a buffer is kept for the next batch.
-const maxSpare = 8 << 20
+// maxSpare is how large a buffer is kept for the next batch: what a full queue
+// of the default size needs. A smaller one would be made anew, and filled by
+// copying, for each batch when writers do not wait and the queue is always full.
+const maxSpare = 24 << 20
 
 // grow adds the records of a committed batch to the tree.
 func (l *Log) grow(b *batch) {
@@ -152,7 +183,9 @@ func (l *Log) put(b *batch) error {
 		return err
 	}
 	begun := l.hasher.begin(b)
+	start := time.Now()
 	err := l.seg.Sync()
+	l.syncTook = time.Since(start)
 	if begun {
 		l.hasher.await()
 	}

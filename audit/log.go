@@ -165,6 +165,8 @@ type Log struct {
 
 	// Owned by the committer.
 	spare     *batch
+	expected  int           // records to be queued when all whom the last commit woke are back
+	syncTook  time.Duration // of the last commit
 	seg       *wal.Writer
 	base      *tree.Tree // the tree before seg
 	sound     int64      // bytes of seg that a sync has made durable

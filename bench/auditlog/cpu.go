@@ -72,7 +72,8 @@ func (b *Bench) zap(name string, writers int) measure.Variant {
 		}
 		return measure.Runner{
 			Run: func(ctx context.Context, d time.Duration) (measure.Sample, error) {
-				return b.drive(ctx, writers, d, do, nil)
+				s, err := b.drive(ctx, writers, d, do, nil)
+				return s, errors.Join(err, f.Sync()) // not measured: or the next variant's syncs would write it
 			},
 			Close: func() error { return errors.Join(f.Close(), os.Remove(f.Name())) },
 		}, err

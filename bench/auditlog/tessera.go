@@ -3,7 +3,6 @@ package auditlog
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -38,7 +37,7 @@ func (b *Bench) tessera(name string, writers int, s batching) measure.Variant {
 		}
 		a, shutdown, err := openTessera(ctx, dir, s)
 		if err != nil {
-			return measure.Runner{}, errors.Join(err, os.RemoveAll(dir))
+			return measure.Runner{}, err
 		}
 		do := func(ctx context.Context, ev *audit.Event, _ []byte) ([]byte, error) {
 			_, err := a.Add(ctx, tessera.NewEntry(ev.AppendBody(make([]byte, 0, 700), traffic.Instance)))()
@@ -48,7 +47,7 @@ func (b *Bench) tessera(name string, writers int, s batching) measure.Variant {
 			Run: func(ctx context.Context, d time.Duration) (measure.Sample, error) {
 				return b.drive(ctx, writers, d, do, nil)
 			},
-			Close: func() error { return errors.Join(shutdown(), os.RemoveAll(dir)) },
+			Close: shutdown, // files stay until the end of the run, see remove
 		}, nil
 	}}
 }
