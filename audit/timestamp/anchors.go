@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,39 +93,41 @@ func Check(dir fs.FS, keys []note.Verifier, roots *x509.CertPool) (*Anchors, err
 	if err != nil {
 		return nil, fmt.Errorf("reading the anchors: %w", err)
 	}
-	found := map[int64]*[2]bool{} // has checkpoint, has stamp
-	var sizes []int64
-	for _, f := range files {
-		name := Folder + "/" + f.Name()
-		size, stamp, ok := ParsePath(name)
-		switch {
-		case strings.HasSuffix(name, ".tmp"): // left from an interrupted write
-			continue
-		case !ok || !f.Type().IsRegular():
-			a.problem(name, errors.New("this file does not belong to the anchors of a log"))
-			continue
-		case found[size] == nil:
-			found[size] = new([2]bool)
-			sizes = append(sizes, size)
-		}
-		if stamp {
-			found[size][1] = true
-		} else {
-			found[size][0] = true
-		}
-	}
-	slices.Sort(sizes)
-	for _, size := range sizes {
+	found := a.sort(files)
+	for _, size := range slices.Sorted(maps.Keys(found)) {
 		switch has := found[size]; {
-		case !has[0]:
+		case !has.checkpoint:
 			a.problem(ResponsePath(size), errors.New("the checkpoint that it stamps is missing"))
-		case !has[1]:
+		case !has.stamp:
 			a.Unstamped = append(a.Unstamped, size)
 		default:
 			a.check(dir, size, keys, roots)
 		}
 	}
 	return a, nil
+}
+
+// pair tells which of the two files of an anchor are there.
+type pair struct{ checkpoint, stamp bool }
+
+// sort finds the anchors, by size, and the files that belong to none.
+func (a *Anchors) sort(files []fs.DirEntry) map[int64]pair {
+	found := map[int64]pair{}
+	for _, f := range files {
+		name := Folder + "/" + f.Name()
+		if strings.HasSuffix(name, ".tmp") { // left from an interrupted write
+			continue
+		}
+		size, stamp, ok := ParsePath(name)
+		if !ok || !f.Type().IsRegular() {
+			a.problem(name, errors.New("this file does not belong to the anchors of a log"))
+			continue
+		}
+		has := found[size]
+		has.stamp, has.checkpoint = has.stamp || stamp, has.checkpoint || !stamp
+		found[size] = has
+	}
+	return found
 }
 
 func (a *Anchors) problem(name string, err error) {

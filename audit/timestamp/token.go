@@ -84,8 +84,8 @@ type token struct {
 // package (pkcs7, encodeIndent).
 var parsing sync.Mutex
 
-// parseToken parses a token that is well formed.
-func parseToken(der []byte) (t token, err error) {
+// holdsTSTInfo reports whether a token is a SignedData over a TSTInfo.
+func holdsTSTInfo(der []byte) bool {
 	var outer struct {
 		Type    asn1.ObjectIdentifier
 		Content struct {
@@ -97,7 +97,13 @@ func parseToken(der []byte) (t token, err error) {
 			}
 		} `asn1:"explicit,tag:0"`
 	}
-	if _, err := asn1.Unmarshal(der, &outer); err != nil || !outer.Type.Equal(oidSignedData) || !outer.Content.Encap.Type.Equal(oidTSTInfo) {
+	_, err := asn1.Unmarshal(der, &outer)
+	return err == nil && outer.Type.Equal(oidSignedData) && outer.Content.Encap.Type.Equal(oidTSTInfo)
+}
+
+// parseToken parses a token that is well formed.
+func parseToken(der []byte) (t token, err error) {
+	if !holdsTSTInfo(der) {
 		return token{}, fmt.Errorf("%w: it does not hold a signed TSTInfo", ErrMalformed)
 	}
 	parsing.Lock()
