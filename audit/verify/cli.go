@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -36,7 +37,9 @@ func Keys(list []string) ([]note.Verifier, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--key %q is not a verifier key (NAME+HASH+KEY): %w", strings.TrimSpace(s), err)
 		}
-		keys = append(keys, v)
+		if !slices.ContainsFunc(keys, func(k note.Verifier) bool { return k.Name() == v.Name() && k.KeyHash() == v.KeyHash() }) {
+			keys = append(keys, v)
+		}
 	}
 	if len(keys) == 0 {
 		return nil, errors.New("--key is needed: the log's verifier key, which \"caddy soc2 key show\" prints; have it from somewhere else than from the log's host")
