@@ -129,7 +129,7 @@ func TestFaultMatrix(t *testing.T) {
 		t.Fatal(err)
 	}
 	ops := disk.Ops()
-	stride := max(ops/24, 1)
+	stride := max(ops*sparing/24, 1)
 	if os.Getenv("SOC2_LONG") != "" {
 		stride = 1
 	}
@@ -209,7 +209,7 @@ func TestPowerCutLosesNothingAcknowledged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cuts := 250
+	cuts := 250 / sparing
 	if os.Getenv("SOC2_LONG") != "" {
 		cuts = 20_000
 	}

@@ -127,7 +127,7 @@ func TestMutationsAreFound(t *testing.T) {
 	names := slices.Sorted(maps.Keys(mutations))
 	names = append(names, "file removed", "file of an older state", "file of another log", "two files swapped", "file renamed", "file added")
 	found, mended := map[string]int{}, map[string]int{}
-	for done := 0; done < 10_000; {
+	for done := 0; done < 10_000/sparing; {
 		kind, path := names[r.IntN(len(names))], paths[r.IntN(len(paths))]
 		files := maps.Clone(newer)
 		touched := mutate(files, older, other, kind, path, paths, r)
