@@ -56,13 +56,23 @@ func (l *Log) finish() {
 		l.err = ErrClosed
 	}
 	l.mu.Unlock()
+	l.commit()
+	l.cut()
 	l.publish()
 	l.tiler.close()
 	l.hasher.close()
-	if l.broken {
-		l.seg.Abandon()
-	} else if err := l.seg.Close(); err != nil {
-		l.cfg.Logger.Error("closing the audit log's segment", "error", err)
+	l.seg.Abandon() // it is cut and synced, or it failed
+}
+
+// cut takes the reserve off the segment before the last checkpoint is signed: a
+// log whose log.close is signed has nothing behind it.
+func (l *Log) cut() {
+	if l.broken || l.failed() {
+		return
+	}
+	if err := l.seg.Cut(); err != nil {
+		l.broken = true
+		l.fail(nil, err)
 	}
 }
 

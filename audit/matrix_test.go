@@ -11,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/audit/verify"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable/faulty"
 )
@@ -230,6 +233,9 @@ func onePowerCut(t *testing.T, l *life, disk *faulty.Disk, moment int, loss faul
 		t.Fatal(err)
 	}
 	what := fmt.Sprintf("power cut at %d, loss %+v", moment, loss)
+	if r, err := verify.Dir(os.DirFS(filepath.Join(to, "log")), []note.Verifier{verifier(t, l.cfg.Key)}, verify.Options{}); err != nil || !r.OK() {
+		t.Fatalf("%s: before it is opened again: %v %v", what, err, r)
+	}
 	after := newLife(t, filepath.Join(to, "log"), faulty.Unsynced{}, l.cfg.Key)
 	after.acks = l.acks
 	var err error

@@ -76,7 +76,7 @@ func (r *rollups) copy(l *Log, seqs []int64, stop <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = f.Close() }() // it is not synced either
+	defer func() { _ = f.Close() }() // it is synced before
 	if err := f.Truncate(r.size); err != nil {
 		return fmt.Errorf("cutting %s: %w", rollup.File, err)
 	}
@@ -97,6 +97,9 @@ func (r *rollups) copy(l *Log, seqs []int64, stop <-chan struct{}) error {
 			return fmt.Errorf("writing %s: %w", rollup.File, err)
 		}
 		r.size += int64(len(frame))
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("syncing %s: %w", rollup.File, err)
 	}
 	return nil
 }

@@ -181,9 +181,9 @@ func (l *Log) syncTiles(first int64, leaves []tree.Hash) error {
 		}
 		first, leaves = start, append(before, leaves...)
 	}
+	dirs := map[string]bool{} // whose names must be durable, with those above
 	for level := 0; next>>(8*(level+1)) > 0; level++ {
 		shift := 8 * (level + 1)
-		dirs := map[string]bool{}
 		for i := first >> shift; i < next>>shift; i++ {
 			hashes, err := l.tileOf(level, i, first, leaves)
 			if err != nil {
@@ -193,12 +193,15 @@ func (l *Log) syncTiles(first int64, leaves []tree.Hash) error {
 			if err != nil {
 				return err
 			}
-			dirs[filepath.Dir(name)] = true
-		}
-		for dir := range dirs {
-			if err := l.cfg.FS.SyncDir(dir); err != nil {
-				return fmt.Errorf("syncing tiles: %w", err)
+			for name != l.cfg.Dir {
+				name = filepath.Dir(name)
+				dirs[name] = true
 			}
+		}
+	}
+	for dir := range dirs {
+		if err := l.cfg.FS.SyncDir(dir); err != nil {
+			return fmt.Errorf("syncing the directory %s: %w", dir, err)
 		}
 	}
 	return nil

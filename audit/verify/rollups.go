@@ -34,6 +34,7 @@ type matched struct{ segment, kinds, requests [sha256.Size]byte }
 
 // rollupCheck compares rollup records with the segments that they are of.
 type rollupCheck struct {
+	wrong   string             // how the file of rollups differs from the records
 	found   map[int64]*pending // by first record
 	matched map[int64]matched
 	newest  int64 // newest rollup record, or -1
@@ -217,7 +218,7 @@ func (c *check) rollupFrame(seq int64, record []byte) {
 			return
 		}
 		k.bad = true
-		c.problem(rollup.File, "at byte %d it differs from the rollup record %d", k.in.size, seq)
+		k.wrong = fmt.Sprintf("at byte %d it differs from the rollup record %d", k.in.size, seq)
 	}
 }
 
@@ -258,8 +259,15 @@ func (c *check) endRollups() error {
 		}
 		if len(rest) > 0 && !blank(rest) {
 			k.bad = true
-			c.problem(rollup.File, "from byte %d on it holds what is no rollup record of the log", k.in.size)
+			k.wrong = fmt.Sprintf("from byte %d on it holds what is no rollup record of the log", k.in.size)
 		}
+	}
+	switch {
+	case k.wrong == "":
+	case c.closed:
+		c.problem(rollup.File, "%s", k.wrong)
+	default: // the end of the file may not have been on disk when the power was cut
+		c.note("%s: %s; the log was not closed in order, and makes the file again when it is opened", rollup.File, k.wrong)
 	}
 	if k.missing > 0 && !k.bad {
 		c.note("the file %s lacks %d of the log's rollup records; it is a copy of them and is made again when the log is opened", rollup.File, k.missing)

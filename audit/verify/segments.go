@@ -205,7 +205,9 @@ func (sc *scan) record(record []byte) {
 
 // ended is the end of a segment without a bad record.
 func (sc *scan) ended() (bool, error) {
-	if sc.tail > 0 && (sc.s.Sealed || !sc.last || sc.c.closed) {
+	c := sc.c
+	signed := c.signed != nil && sc.next <= c.signed.Size
+	if sc.tail > 0 && (sc.s.Sealed || !sc.last || c.closed && signed) { // a reserve is cut off before the close is signed
 		return false, sc.bad(fmt.Sprintf("%d bytes follow the last record", sc.tail))
 	}
 	return true, nil
@@ -221,7 +223,7 @@ func (sc *scan) bad(what string) error {
 // the last segment, behind what is signed, and without a later commit.
 func (sc *scan) broken(feed *feed, bad error, eof bool) (bool, error) {
 	c := sc.c
-	if !sc.last || sc.s.Sealed || c.closed || c.signed == nil || sc.next < c.signed.Size {
+	if !sc.last || sc.s.Sealed || c.closed && !tornOpen(sc.hold, int(sc.at), sc.next) || c.signed == nil || sc.next < c.signed.Size {
 		return false, sc.bad(bad.Error())
 	}
 	valid, used, window := sc.at, sc.at, bytes.Clone(sc.hold)

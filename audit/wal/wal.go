@@ -57,7 +57,7 @@ func Open(fsys durable.FS, dir string, first int64, frames []byte, rewrite bool)
 		_, err = f.WriteAt(frames, 0)
 	}
 	if err == nil {
-		err = w.cut()
+		err = w.Cut()
 	}
 	if err == nil {
 		err = fsys.SyncDir(dir) // its name may not have been durable either
@@ -107,13 +107,14 @@ func (w *Writer) Sync() error {
 
 // Close cuts off the reserve and closes the file.
 func (w *Writer) Close() error {
-	return errors.Join(w.cut(), w.file.Close())
+	return errors.Join(w.Cut(), w.file.Close())
 }
 
-// Abandon closes a file that failed, leaving it as it is.
+// Abandon closes the file, leaving it as it is.
 func (w *Writer) Abandon() { _ = w.file.Close() }
 
-func (w *Writer) cut() error {
+// Cut cuts the reserve off.
+func (w *Writer) Cut() error {
 	if err := w.file.Truncate(w.size); err != nil {
 		return fmt.Errorf("cutting the reserve of %s: %w", w.name, err)
 	}

@@ -1,7 +1,6 @@
 package faulty
 
 import (
-	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -56,14 +55,10 @@ func (d *Disk) Cut(moment int, loss Loss, r *rand.Rand, to string) error {
 		}
 	}
 	for _, e := range journal { // in the journal's order, so that a seed repeats
-		switch {
-		case e.node != nil && data[e.node] != nil:
-			s.write(data[e.node], loss.Data)
-			delete(data, e.node)
-		case names[e.dir] != nil:
-			s.name(names[e.dir], loss.Names)
-			delete(names, e.dir)
-		}
+		s.write(data[e.node], loss.Data)
+		delete(data, e.node)
+		s.name(names[e.dir], loss.Names)
+		delete(names, e.dir)
 	}
 	return s.save(".", to)
 }
@@ -114,13 +109,10 @@ func (s *platter) write(events []event, loss float64) {
 	}
 }
 
-// tear applies some sectors of a write. The file may have got its new size
-// without the bytes: they read as zeros then.
+// tear applies some sectors of a write. The file ends with the last of them:
+// no file system in wide use gives a file its new size before the bytes.
 func (s *platter) tear(b []byte, e event, loss float64) []byte {
 	end := e.off + e.size
-	if int64(len(b)) < end && !s.lose(loss) {
-		b = resize(b, end)
-	}
 	for at := e.off; at < end; {
 		next := min(end, at-at%sector+sector)
 		if e.data == nil { // zeros: one decision is enough
@@ -160,7 +152,7 @@ func resize(b []byte, size int64) []byte {
 
 // save writes a directory and all that it leads to.
 func (s *platter) save(dir, to string) error {
-	for name, n := range maps.All(s.dirs[dir]) {
+	for name, n := range s.dirs[dir] {
 		path, target := filepath.Join(dir, name), filepath.Join(to, name)
 		if n.dir {
 			if err := os.MkdirAll(target, durable.DirMode); err != nil {
