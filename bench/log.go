@@ -28,6 +28,7 @@ var logParts = []part{
 	{"disk", (*auditlog.Bench).Disk},
 	{"allocs", (*auditlog.Bench).Allocs},
 	{"start", (*auditlog.Bench).Start},
+	{"rollup", (*auditlog.Bench).Rollup},
 }
 
 // children are the commands that this program gives itself.
@@ -42,7 +43,7 @@ func runLog(ctx context.Context, args []string) error {
 	dir := flags.String("dir", ".", "directory on the disk to measure; files are made below it and removed")
 	rounds := flags.Int("rounds", 7, "rounds that count")
 	seconds := flags.Float64("seconds", 2, "seconds of each variant in a round")
-	only := flags.String("only", "", "parts to measure, separated by commas: append, cpu, latency, disk, allocs, start")
+	only := flags.String("only", "", "parts to measure, separated by commas: append, cpu, latency, disk, allocs, start, rollup")
 	file := flags.String("json", "", "file for the figures as JSON")
 	count := flags.Int64("records", 10_000_000, "records of the log for start, proofs and verification")
 	if err := flags.Parse(args); err != nil {

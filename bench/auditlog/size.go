@@ -82,7 +82,11 @@ func (b *Bench) openSize(ctx context.Context, lean bool) (blocks, reserved, enco
 			return 0, 0, 0, err
 		}
 	}
-	if _, err := l.Append(ctx, body); err != nil {
+	last, err := l.Append(ctx, body)
+	if err == nil {
+		err = l.Sign(ctx, last+1) // then all tiles are written
+	}
+	if err != nil {
 		return 0, 0, 0, err
 	}
 	_, err = l.Records().Scan(0, func(_ int64, record []byte) error {

@@ -181,12 +181,15 @@ func Fill(ctx context.Context, args []string) error {
 func awaitSealed(ctx context.Context, dir string) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for {
+	for told := 0; ; {
 		open, all, err := unsealed(dir)
 		if err != nil || open <= 1 {
 			return err
 		}
-		fmt.Printf("%d of %d segments to seal\n", open-1, all)
+		if open != told {
+			fmt.Printf("%d of %d segments to seal\n", open-1, all)
+			told = open
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
