@@ -118,14 +118,11 @@ func (t *tally) plus(o tally) {
 	}
 }
 
-// Take returns what was counted since the last Take, as records.
-func (c *Counts) Take() []audit.ProtocolError {
+// Take returns what was counted since the last Take, as records. HTTP/2
+// connections that have just ended wait for a later one, unless it is the last.
+func (c *Counts) Take(last bool) []audit.ProtocolError {
 	now := c.now()
-	c.mu.Lock()
-	late := c.late
-	c.late = nil
-	c.mu.Unlock()
-	for _, s := range late {
+	for _, s := range c.settled(now, last) {
 		s.settle()
 	}
 	c.mu.Lock()
@@ -177,9 +174,13 @@ func (c *Counts) Totals() []Total {
 // begin. Beyond it they are counted at once.
 const maxLate = 1024
 
-// defer_ keeps the streams of an ended connection until the next Take, when all
-// their handlers have begun.
+// settleAfter is when all handlers of an ended HTTP/2 connection have begun.
+const settleAfter = time.Second
+
+// keep keeps the streams of a connection that ended until all their handlers
+// have begun. It reports false if too many are kept.
 func (c *Counts) keep(s *streams) bool {
+	s.ended = c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.late) >= maxLate {
@@ -187,6 +188,23 @@ func (c *Counts) keep(s *streams) bool {
 	}
 	c.late = append(c.late, s)
 	return true
+}
+
+// settled takes out those that were kept long enough, or all.
+func (c *Counts) settled(now time.Time, all bool) (list []*streams) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	kept := c.late[:0]
+	for _, s := range c.late {
+		if all || now.Sub(s.ended) >= settleAfter {
+			list = append(list, s)
+		} else {
+			kept = append(kept, s)
+		}
+	}
+	clear(c.late[len(kept):])
+	c.late = kept
+	return list
 }
 
 func (c *Counts) now() time.Time {

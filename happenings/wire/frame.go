@@ -95,7 +95,8 @@ func (f frame) code() (uint32, bool) {
 // status returns the status that a HEADERS frame of a server begins with, if it
 // is 400 or 431, and else 0. Servers put it first (RFC 9113, section 8.3.2). In
 // HPACK's static table 400 is entry 12; 431 is not in it, and is at first
-// written in letters after entry 8 (RFC 7541, section 6 and appendix A).
+// written in digits, after the name of one of the entries 8 to 14 (RFC 7541,
+// section 6 and appendix A).
 func (f frame) status() int {
 	b := f.content
 	if f.flags&flagPadded != 0 && len(b) > 0 {
@@ -110,10 +111,21 @@ func (f frame) status() int {
 	switch {
 	case len(b) > 0 && b[0] == 0x80|12:
 		return 400
-	case len(b) >= 5 && (b[0] == 0x48 || b[0] == 0x08 || b[0] == 0x18) && string(b[1:5]) == "\x03431":
+	case len(b) >= 5 && literalStatus(b[0]) && string(b[1:5]) == "\x03431":
 		return 431
 	}
 	return 0
+}
+
+// literalStatus reports whether a byte begins a :status that is not in a table:
+// to be put into it, not to be, or never to be.
+func literalStatus(b byte) bool {
+	if b&0xc0 == 0x40 {
+		b &= 0x3f
+	} else {
+		b &^= 0x10
+	}
+	return b >= 8 && b <= 14
 }
 
 // codeNames are the names of error codes (RFC 9113, section 7).

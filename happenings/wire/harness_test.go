@@ -184,7 +184,7 @@ func (s *server) dial() net.Conn {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(8 * time.Second))
 	s.t.Cleanup(func() { _ = c.Close() })
 	return c
 }
@@ -227,7 +227,7 @@ func ask(t *testing.T, c net.Conn, r *bufio.Reader, send string) *http.Response 
 // counted returns what was counted, as "layer/reason status" times count.
 func (s *server) counted() map[string]int64 {
 	got := map[string]int64{}
-	list := s.counts.Take()
+	list := s.counts.Take(false)
 	for _, r := range list {
 		name := r.Layer + "/" + r.Reason
 		if r.Status != 0 {
@@ -245,16 +245,35 @@ func (s *server) want(want map[string]int64) {
 	s.t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for range 1000 {
+	for range 500 {
 		if s.total() >= sum(want) {
 			break
 		}
 		<-tick.C
 	}
 	s.closeAll()
+	for range 500 { // handlers of ended connections may still have to begin
+		if s.begun() {
+			break
+		}
+		<-tick.C
+	}
+	s.counts.Return(s.counts.Take(true))
 	if got := s.counted(); fmt.Sprint(got) != fmt.Sprint(want) {
 		s.t.Errorf("counted %v, want %v", got, want)
 	}
+}
+
+// begun reports whether all streams have reached a handler.
+func (s *server) begun() bool {
+	s.counts.mu.Lock()
+	defer s.counts.mu.Unlock()
+	for _, l := range s.counts.late {
+		if l.begun.Load() < l.opened.Load() {
+			return false
+		}
+	}
+	return true
 }
 
 // closeAll ends the server, and with it what it could still count.

@@ -19,7 +19,7 @@ var refusals = []struct {
 	want       string
 	status     string
 }{
-	{"garbage", "\x01\x02\x03\x04\r\n\r\n", "http1/malformed 400", "400"},
+	{"garbage", "\x01\x02\x03\x04 some garbage\r\n\r\n", "http1/malformed 400", "400"},
 	{"no version", "GET /\r\nHost: a\r\n\r\n", "http1/malformed 400", "400"},
 	{"no host", "GET / HTTP/1.1\r\n\r\n", "http1/malformed 400", "400"},
 	{"bad host", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "http1/malformed 400", "400"},
@@ -57,8 +57,10 @@ func testRefusal(t *testing.T, ca *authority, transport, place, send, want, stat
 		o.tls = ca.secure(t)
 	}
 	s := newServer(t, o)
-	conn := s.dial()
-	if transport != "plain" {
+	var conn net.Conn
+	if transport == "plain" {
+		conn = s.dial()
+	} else {
 		config := ca.client("http/1.1")
 		config.MinVersion = map[string]uint16{"tls1.2": 0x303, "tls1.3": 0x304}[transport]
 		config.MaxVersion = config.MinVersion
@@ -175,9 +177,11 @@ func TestGoodConnectionsAreNotCounted(t *testing.T) {
 					o.tls = ca.secure(t)
 				}
 				s := newServer(t, o)
-				conn := s.dial()
+				var conn net.Conn
 				if transport == "tls" {
 					conn = s.dialTLS(ca.client("http/1.1"))
+				} else {
+					conn = s.dial()
 				}
 				c.play(t, conn)
 				_ = conn.Close()
@@ -204,11 +208,11 @@ func TestConnectionsWithoutARequestCountOnce(t *testing.T) {
 		"short part of a head": {nil, func(_ *testing.T, _ *server, conn net.Conn) {
 			_, _ = io.WriteString(conn, "GET / ")
 			_ = conn.Close()
-		}, "http1/head_cut_off"},
+		}, "http1/head_cut_off 400"},
 		"part of a head": {nil, func(_ *testing.T, _ *server, conn net.Conn) {
 			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\nX: ")
 			_ = conn.Close()
-		}, "http1/head_cut_off"},
+		}, "http1/head_cut_off 400"},
 		"slow head": {soon, func(_ *testing.T, _ *server, conn net.Conn) {
 			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\nX: ")
 			_, _ = io.ReadAll(conn)
@@ -217,7 +221,7 @@ func TestConnectionsWithoutARequestCountOnce(t *testing.T) {
 			ask(t, conn, bufio.NewReader(conn), good)
 			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\nX: ")
 			_ = conn.Close()
-		}, "http1/head_cut_off"},
+		}, "http1/head_cut_off 400"},
 		"a ClientHello": {nil, func(t *testing.T, _ *server, conn net.Conn) {
 			err := tls.Client(conn, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(t.Context())
 			if err == nil {

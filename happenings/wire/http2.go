@@ -158,6 +158,8 @@ type streams struct {
 	s431    atomic.Int64
 	broken  atomic.Bool // the connection ended with an error that is counted
 	blaming atomic.Bool // it was the server's GOAWAY
+
+	ended time.Time // written once, before others see it
 }
 
 // http2 makes the connection one that speaks HTTP/2.

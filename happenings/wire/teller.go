@@ -44,9 +44,9 @@ func (t *Teller) run() {
 	for {
 		select {
 		case <-tick.C:
-			t.flush()
+			t.flush(false)
 		case <-t.stop:
-			t.flush()
+			t.flush(true)
 			return
 		}
 	}
@@ -59,11 +59,11 @@ func (t *Teller) Stop() {
 	<-t.ended
 }
 
-func (t *Teller) flush() {
+func (t *Teller) flush(last bool) {
 	if t.book.Ready() != nil {
 		return
 	}
-	list := t.counts.Take()
+	list := t.counts.Take(last)
 	for i := range list {
 		if err := t.book.Write(&list[i]); err != nil {
 			t.counts.Return(list[i:])

@@ -45,7 +45,10 @@ func (w *watch) took(b []byte, n int, err error) {
 		if !w.hello.done {
 			w.hello.feed(b[:n])
 		}
-		if !w.fresh.Load() && !likeAlert(b[:n]) {
+		switch {
+		case likeAlert(b[:n]):
+			w.last.Store(uint32(ended))
+		case !w.fresh.Load():
 			w.fresh.Store(true)
 		}
 	}
@@ -55,10 +58,18 @@ func (w *watch) took(b []byte, n int, err error) {
 }
 
 // likeAlert reports whether bytes from the client are a TLS alert, such as the
-// close_notify that ends a connection, and not a part of a request.
+// close_notify that ends a connection, and not a part of a request. Records may
+// come in any pieces: bytes from the middle of one are not taken for an alert,
+// because they would have to have its length too.
 func likeAlert(b []byte) bool {
-	const sealed = alertSize + 1 + 16 // under TLS 1.3
-	return len(b) >= recordHead && (b[0] == recordAlert || b[0] == recordData && b[3] == 0 && b[4] == sealed)
+	const (
+		sealed13 = alertSize + 1 + 16       // RFC 8446, section 5.2
+		longest  = 16 + alertSize + 20 + 16 // with a block cipher
+	)
+	if len(b) < recordHead || len(b) != recordHead+int(b[4]) || b[1] != 3 || b[3] != 0 {
+		return false
+	}
+	return b[0] == recordAlert && b[4] <= longest || b[0] == recordData && b[4] == sealed13
 }
 
 // gives notes what is about to be written. It runs in the goroutine that writes.
@@ -172,8 +183,11 @@ func (w *watch) countAnswer() {
 	switch {
 	case a.status == 0 && w.tls != nil: // of no known size
 		reason = Malformed
-	case reason == Malformed && w.tls == nil && !w.used && w.hello.what == partHello || w.hello.what == fullHello && w.tls == nil:
+	case reason != Malformed:
+	case w.tls == nil && (w.hello.what == partHello || w.hello.what == fullHello):
 		reason = TLSOnHTTP
+	case w.last.Load() != uint32(reading): // net/http takes what came before for a head
+		reason = w.cut()
 	}
 	w.count(HTTP1, reason, a.status, a.describe())
 }
