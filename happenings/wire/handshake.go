@@ -44,8 +44,7 @@ func failure(err error, h *hello) Reason {
 	case errors.As(err, &verification):
 		return ClientCertificateRefused
 	}
-	var op *net.OpError
-	if errors.As(err, &op) {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		switch op.Op {
 		case "remote error":
 			return alertReason(strings.TrimPrefix(op.Err.Error(), "tls: "))

@@ -31,7 +31,6 @@ type server struct {
 	counts *Counts
 	addr   string
 	http   *http.Server
-	roots  *x509.CertPool
 
 	states   []func(net.Conn, http.ConnState)
 	contexts []func(context.Context, net.Conn) context.Context
@@ -72,7 +71,7 @@ func newServer(t *testing.T, o setting) *server {
 	}
 	s.http.Protocols.SetHTTP1(true)
 	s.http.Protocols.SetUnencryptedHTTP2(true)
-	if err := http2.ConfigureServer(s.http, new(http2.Server)); err != nil {
+	if err := http2.ConfigureServer(s.http, new(http2.Server)); err != nil { //nolint:staticcheck // as Caddy does
 		t.Fatal(err)
 	}
 	if o.change != nil {
@@ -212,8 +211,9 @@ func exchange(t *testing.T, c net.Conn, send string) string {
 	return string(got)
 }
 
-// ask sends a request and reads its response, on a connection that stays open.
-func ask(t *testing.T, c net.Conn, r *bufio.Reader, send string) *http.Response {
+// ask sends a request, reads its response, on a connection that stays open, and
+// returns the status.
+func ask(t *testing.T, c net.Conn, r *bufio.Reader, send string) int {
 	t.Helper()
 	if _, err := io.WriteString(c, send); err != nil {
 		t.Fatal(err)
@@ -224,7 +224,7 @@ func ask(t *testing.T, c net.Conn, r *bufio.Reader, send string) *http.Response 
 	}
 	_, _ = io.Copy(io.Discard, resp.Body)
 	_ = resp.Body.Close()
-	return resp
+	return resp.StatusCode
 }
 
 // counted returns what was counted, as "layer/reason status" times count.
