@@ -76,10 +76,10 @@ func (*Coverage) Provision(ctx caddy.Context) error {
 // record is the handler that marks a covered server.
 var record = json.RawMessage(`{"handler":"soc2_audit","covered":true}`)
 
-// outermost is a route without matchers, which all requests take and leave.
+// outermost is a route that all requests take and leave.
 func outermost() caddyhttp.Route {
 	return caddyhttp.Route{
-		Handlers:    []caddyhttp.MiddlewareHandler{wire.Entered{}}, // before those below
+		MatcherSets: caddyhttp.MatcherSets{{wire.Entered{}}},
 		HandlersRaw: []json.RawMessage{record, json.RawMessage(`{"handler":"soc2_headers"}`)},
 	}
 }

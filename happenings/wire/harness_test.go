@@ -19,7 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"golang.org/x/net/http2"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/boundary"
@@ -56,16 +55,15 @@ func newServer(t *testing.T, o setting) *server {
 	t.Helper()
 	s := &server{t: t, counts: &Counts{}}
 	Watch(s)
-	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		o.handler(w, r)
-		return nil
-	})
 	if o.handler == nil {
 		o.handler = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }
 	}
 	s.http = &http.Server{
 		ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0), Protocols: new(http.Protocols),
-		Handler:     http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _ = Entered{}.ServeHTTP(w, r, next) }),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = Entered{}.MatchWithError(r)
+			o.handler(w, r)
+		}),
 		ConnState:   s.states[0],
 		ConnContext: s.contexts[0],
 	}
