@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
+	"github.com/caddy-soc2/caddy-soc2/audit/digest"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/audit/segment"
 	"github.com/caddy-soc2/caddy-soc2/audit/tree"
@@ -196,7 +197,7 @@ func (l *Log) resume(signed checkpoint.Head, list []records.Segment) (found stat
 	for len(open) > 1 && open[0].Sealed {
 		open = open[1:]
 	}
-	if l.tree, err = l.treeAt(open[0].First, signed); err != nil {
+	if open, err = l.beginAt(open, signed, &found); err != nil {
 		return found, err
 	}
 	found.clean = open[0].First == 0
@@ -234,6 +235,25 @@ func (l *Log) resume(signed checkpoint.Head, list []records.Segment) (found stat
 	return found, err
 }
 
+// beginAt makes the tree before the segments that have to be replayed, and
+// returns these. That is the last one alone if the tiles before it lead to the
+// signed root, however far behind the sealer was: it makes tiles again that are
+// missing elsewhere. Otherwise all are replayed that are not sealed.
+func (l *Log) beginAt(open []records.Segment, signed checkpoint.Head, found *state) (_ []records.Segment, err error) {
+	last := len(open) - 1
+	if t, ok := l.treeFromTiles(open[last].First, signed); ok {
+		for _, s := range open[:last] {
+			if !s.Sealed {
+				found.raw = append(found.raw, s.First)
+			}
+		}
+		l.tree = t
+		return open[last:], nil
+	}
+	l.tree, err = l.treeAt(open[0].First, signed)
+	return open, err
+}
+
 // continueAt opens the segment to append to. It refuses a log that is shorter
 // than its checkpoint: records that were signed for are gone.
 func (l *Log) continueAt(first int64, frames []byte, signed checkpoint.Head, found *state) error {
@@ -260,16 +280,24 @@ func (l *Log) replay(s records.Segment, frames []byte, signed checkpoint.Head, f
 	if err := compare(); err != nil {
 		return 0, err
 	}
+	var all [][]byte
 	valid, _, err = segment.Scan(frames, s.First, func(_ int64, record []byte) error {
+		all = append(all, record)
+		return nil
+	})
+	leaves := digest.Leaves(make([]tree.Hash, 0, len(all)), all)
+	for i, record := range all {
 		if found.clean && l.tree.Size() > 0 && kindOf(record) != KindOpen {
-			return fmt.Errorf("%w: record %d follows a log.close and is no log.open", ErrDamaged, l.tree.Size())
+			return valid, fmt.Errorf("%w: record %d follows a log.close and is no log.open", ErrDamaged, l.tree.Size())
 		}
-		l.tree.Append(tlog.RecordHash(record), func(level int, index int64, hashes []tree.Hash) {
+		l.tree.Append(leaves[i], func(level int, index int64, hashes []tree.Hash) {
 			found.tiles = append(found.tiles, fullTile{level, index, slices.Clone(hashes)})
 		})
 		found.clean = kindOf(record) == KindClose
-		return compare()
-	})
+		if err := compare(); err != nil {
+			return valid, err
+		}
+	}
 	return valid, err
 }
 
@@ -287,25 +315,32 @@ func (l *Log) ensureTile(level int, index int64, hashes []tree.Hash) {
 // treeAt rebuilds the tree as it was before record first: from the tiles, or
 // if those are missing or wrong from all the records.
 func (l *Log) treeAt(first int64, signed checkpoint.Head) (*tree.Tree, error) {
-	if first == 0 {
-		return &tree.Tree{}, nil
-	}
-	leaves, err := leafHashes(l.dir, first-first%tree.Width, first)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	t, err := tree.At(first, leaves, loadTile(l.dir.FS))
-	if err == nil && l.provesTo(t.Clone(), first, signed) {
+	if t, ok := l.treeFromTiles(first, signed); ok {
 		return t, nil
 	}
 	l.cfg.Logger.Warn("the hash tiles of the audit log are incomplete; making them again from the records")
-	if t, err = l.treeFromRecords(first, nil); err != nil {
+	t, err := l.treeFromRecords(first, nil)
+	if err != nil {
 		return nil, err
 	}
 	if !l.provesTo(t.Clone(), first, signed) {
 		return nil, fmt.Errorf("%w: the records up to %d do not have the root that the checkpoint signs", ErrDamaged, signed.Size-1)
 	}
 	return l.treeFromRecords(first, l.ensureTile)
+}
+
+// treeFromTiles rebuilds the tree as it was before record first from the tiles,
+// and reports whether it leads to the signed root.
+func (l *Log) treeFromTiles(first int64, signed checkpoint.Head) (*tree.Tree, bool) {
+	if first == 0 {
+		return &tree.Tree{}, true
+	}
+	leaves, err := leafHashes(l.dir, first-first%tree.Width, first)
+	if err != nil {
+		return nil, false
+	}
+	t, err := tree.At(first, leaves, loadTile(l.dir.FS))
+	return t, err == nil && l.provesTo(t.Clone(), first, signed)
 }
 
 // treeFromRecords hashes all records before record first.

@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/mod/sumdb/tlog"
-
 	"github.com/caddy-soc2/caddy-soc2/audit/digest"
 	"github.com/caddy-soc2/caddy-soc2/audit/member"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
@@ -241,22 +239,26 @@ func (l *Log) foldTile(level int, index int64) ([]tree.Hash, error) {
 }
 
 // leafHashes returns the leaf hashes of records from up to, not including, to.
+// They are hashed many at a time, from copies: a record is valid only while it
+// is being visited.
 func leafHashes(dir records.Dir, from, to int64) ([]tree.Hash, error) {
-	var hashes []tree.Hash
-	errDone := errors.New("done")
-	if from == to {
-		return nil, nil
-	}
-	_, err := dir.Scan(from, func(seq int64, record []byte) error {
-		if seq >= to {
-			return errDone
+	hashes := make([]tree.Hash, 0, to-from)
+	chunk := make([][]byte, min(to-from, tree.Width))
+	n := 0
+	_, err := dir.Range(context.Background(), from, to, func(seq int64, record []byte) error {
+		if seq != from+int64(len(hashes)+n) {
+			return fmt.Errorf("record %d: %w", from+int64(len(hashes)+n), records.ErrNotFound)
 		}
-		hashes = append(hashes, tlog.RecordHash(record))
+		chunk[n] = append(chunk[n][:0], record...)
+		if n++; n == len(chunk) {
+			hashes, n = digest.Leaves(hashes, chunk), 0
+		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, errDone) {
+	if err != nil {
 		return nil, err
 	}
+	hashes = digest.Leaves(hashes, chunk[:n])
 	if int64(len(hashes)) != to-from {
 		return nil, fmt.Errorf("records %d to %d: only %d are in the log", from, to-1, len(hashes))
 	}
