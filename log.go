@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
 	"github.com/caddy-soc2/caddy-soc2/audit/notary"
 	"github.com/caddy-soc2/caddy-soc2/audit/policy"
+	"github.com/caddy-soc2/caddy-soc2/happenings/ledger"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -30,12 +31,13 @@ var logs = caddy.NewUsagePool()
 // they serve. It is closed when neither are left: Caddy does not wait for
 // requests when it cleans a configuration up.
 type sharedLog struct {
-	dir    string
-	log    atomic.Pointer[audit.Log]
-	notary atomic.Pointer[notary.Notary]
-	lost   atomic.Bool // a record could not be kept; said in the server's log
-	bare   atomic.Bool // personal data could not be protected; said in the server's log
-	rejoin sync.Mutex  // serializes reopening
+	dir      string
+	instance string // name of this server in records that no configuration writes
+	log      atomic.Pointer[audit.Log]
+	notary   atomic.Pointer[notary.Notary]
+	lost     atomic.Bool // a record could not be kept; said in the server's log
+	bare     atomic.Bool // personal data could not be protected; said in the server's log
+	rejoin   sync.Mutex  // serializes reopening
 
 	counters policy.Counters // requests that policies left out
 	teller   chan struct{}   // closed when the telling of them is to end
@@ -97,6 +99,32 @@ func (s *sharedLog) end() {
 		_ = s.close()
 	}
 }
+
+// Hold implements ledger.Book.
+func (s *sharedLog) Hold() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if errors.Is(s.get().Ready(), audit.ErrClosed) {
+		return false
+	}
+	s.requests++
+	return true
+}
+
+// Release implements ledger.Book.
+func (s *sharedLog) Release() { s.end() }
+
+// Write implements ledger.Book.
+func (s *sharedLog) Write(r audit.Body, wait bool) error {
+	err := s.appendNow(r, s.instance, wait)
+	if err != nil {
+		s.miss(err, audit.Missed{Other: 1})
+	}
+	return err
+}
+
+// Log implements ledger.Book.
+func (s *sharedLog) Log() *audit.Log { return s.get() }
 
 // cutOff closes the log under the requests that still run. They are counted.
 func (s *sharedLog) cutOff() {
@@ -175,7 +203,7 @@ func joinLog(a *App) (*sharedLog, error) {
 		if err != nil {
 			return nil, err
 		}
-		s := &sharedLog{dir: dir}
+		s := &sharedLog{dir: dir, instance: a.InstanceName}
 		s.use(log, a.InstanceName)
 		return s, nil
 	})
@@ -320,8 +348,14 @@ func (s *sharedLog) configure(a *App) error {
 	log.SetLimits(a.Audit.QueueBytes, time.Duration(a.Audit.Deadline))
 	log.SetRetention(audit.Retention{Keep: time.Duration(a.Audit.Retain), Held: a.privacy.held})
 	log.SetScrub(audit.Scrub{Every: time.Duration(a.Audit.ScrubInterval), Rate: int64(a.Audit.ScrubRate)})
-	return s.notary.Load().Set(a.anchors)
+	if err := s.notary.Load().Set(a.anchors); err != nil {
+		return err
+	}
+	ledger.Set(s)
+	return nil
 }
+
+var _ ledger.Book = (*sharedLog)(nil)
 
 func (s *sharedLog) leave() error {
 	_, err := logs.Delete(s.dir)
@@ -374,20 +408,24 @@ func (s *sharedLog) unprotected(err error) {
 
 // count counts a request that has no record, for the log.gap record.
 func (s *sharedLog) count(err error, served bool) {
-	var m audit.Missed
 	switch {
-	case errors.Is(err, audit.ErrLost):
-		return // the log counts those itself
-	case errors.Is(err, audit.ErrStalled) && served:
-		return // its record is on its way
-	case errors.Is(err, audit.ErrStalled):
-		m.Late = 1
 	case served:
-		m.Served = 1
+		s.miss(err, audit.Missed{Served: 1})
+	case errors.Is(err, audit.ErrStalled):
+		s.get().Miss(causeOf(err), audit.Missed{Late: 1})
 	default:
-		m.Refused = 1
+		s.miss(err, audit.Missed{Refused: 1})
 	}
-	s.get().Miss(causeOf(err), m)
+}
+
+// miss counts a record that was not taken.
+func (s *sharedLog) miss(err error, m audit.Missed) {
+	switch {
+	case errors.Is(err, audit.ErrLost): // the log counts those itself
+	case errors.Is(err, audit.ErrStalled): // it is on its way
+	default:
+		s.get().Miss(causeOf(err), m)
+	}
 }
 
 // causeOf tells why a record was not taken.

@@ -28,21 +28,23 @@ type gap struct {
 	refused int64 // requests refused because the log took no records
 	served  int64 // requests served without a record
 	late    int64 // requests refused after their record was taken: it may be in the log
+	other   int64 // records that are not of requests and were not taken
 }
 
-func (g *gap) empty() bool { return g.lost|g.refused|g.served|g.late == 0 }
+func (g *gap) empty() bool { return g.lost|g.refused|g.served|g.late|g.other == 0 }
 
-// Missed counts requests that have no record. A log.gap record will tell.
+// Missed counts what has no record. A log.gap record will tell.
 type Missed struct {
 	Refused int64 // refused because the log took no records
 	Served  int64 // served all the same
 	Late    int64 // refused after Append took the record and gave up (ErrStalled)
+	Other   int64 // records that are not of requests and were not taken
 }
 
-// Miss counts requests that have no record. The counts are written as a
+// Miss counts what has no record. The counts are written as a
 // log.gap record with the next checkpoint, or when the log has healed.
 func (l *Log) Miss(cause Cause, m Missed) {
-	l.miss(cause, gap{refused: m.Refused, served: m.Served, late: m.Late})
+	l.miss(cause, gap{refused: m.Refused, served: m.Served, late: m.Late, other: m.Other})
 }
 
 func (l *Log) miss(cause Cause, more gap) {
@@ -58,6 +60,7 @@ func (l *Log) miss(cause Cause, more gap) {
 	g.refused += more.refused
 	g.served += more.served
 	g.late += more.late
+	g.other += more.other
 }
 
 // Gaps sums up what was missed and is not yet told in the log.
@@ -69,6 +72,7 @@ func (l *Log) Gaps() (lost int64, m Missed) {
 		m.Refused += g.refused
 		m.Served += g.served
 		m.Late += g.late
+		m.Other += g.other
 	}
 	return lost, m
 }
@@ -78,7 +82,7 @@ func (l *Log) Gaps() (lost int64, m Missed) {
 func (g *gap) body(cause Cause, instance string) []byte {
 	r := LogGap{
 		Time: g.to, Cause: causeNames[cause], Reason: g.reason, From: g.from, To: g.to,
-		Refused: g.refused, Served: g.served, Late: g.late, Lost: g.lost,
+		Refused: g.refused, Served: g.served, Late: g.late, Lost: g.lost, Other: g.other,
 	}
 	if g.to.IsZero() {
 		r.Time = g.from
@@ -132,6 +136,7 @@ func (l *Log) subtract(cause Cause, told gap) {
 	g.refused -= told.refused
 	g.served -= told.served
 	g.late -= told.late
+	g.other -= told.other
 	if g.empty() {
 		*g = gap{}
 		return

@@ -71,6 +71,7 @@ type LogGap struct {
 	Served  int64   // requests that were served without a record
 	Late    int64   // requests that were refused after their record was taken: it may be in the log
 	Lost    int64   // records that were taken and did not become durable
+	Other   int64   // records that are not of requests and were not taken
 	Rules   []Count // if the policy left records out: how many by rule
 	Shortened
 }
@@ -95,6 +96,7 @@ func (r *LogGap) members(c *coder) {
 	number(c, "served", &r.Served)
 	number(c, "late", &r.Late)
 	number(c, "lost", &r.Lost)
+	count(c, "other", &r.Other)
 	c.counts("rules", &r.Rules, maxItems)
 	c.end(&r.Shortened)
 }

@@ -4,4 +4,4 @@ package audit_test
 
 // sparing divides how often tests repeat themselves: the race detector makes
 // them many times slower, and finds no more in a further round.
-const sparing = 6
+const sparing = 20

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 )
 
@@ -28,6 +29,10 @@ func tornOpen(b []byte, at int, seq int64) bool {
 		text := begin[min(len(begin), 2):] // after the length
 		if n := min(len(text), len(head)); !bytes.Equal(text[:n], head[:n]) {
 			return false
+		}
+		whole := len(b) >= 2 && len(b) == 2+int(binary.BigEndian.Uint16(b))
+		if end := at + len(b); end%sector != 0 && !whole {
+			return false // sectors are written as a whole, so that only the record's own end can be in one
 		}
 		b = b[min(len(b), 2):]
 	}
