@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit/notary"
 	"github.com/caddy-soc2/caddy-soc2/audit/policy"
 	"github.com/caddy-soc2/caddy-soc2/happenings/ledger"
+	"github.com/caddy-soc2/caddy-soc2/happenings/metrics"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -373,7 +374,9 @@ func (s *sharedLog) appendNow(r audit.Body, instance string, wait bool) error {
 	*buf = r.AppendBody((*buf)[:0], instance)
 	var err error
 	if wait {
+		began := time.Now()
 		_, err = s.get().Append(context.Background(), *buf)
+		metrics.Durable(time.Since(began))
 	} else {
 		_, err = s.get().Enqueue(context.Background(), *buf)
 	}
@@ -385,6 +388,7 @@ func (s *sharedLog) record(ev *audit.Event, instance string, wait, counts bool) 
 	defer s.end()
 	err := s.appendNow(ev, instance, wait)
 	if err == nil {
+		metrics.Count(metrics.Of(ev))
 		return nil
 	}
 	s.count(err, !wait || counts)
@@ -408,14 +412,17 @@ func (s *sharedLog) unprotected(err error) {
 
 // count counts a request that has no record, for the log.gap record.
 func (s *sharedLog) count(err error, served bool) {
-	switch {
-	case served:
+	if served {
+		metrics.Count(metrics.Unrecorded)
 		s.miss(err, audit.Missed{Served: 1})
-	case errors.Is(err, audit.ErrStalled):
-		s.get().Miss(causeOf(err), audit.Missed{Late: 1})
-	default:
-		s.miss(err, audit.Missed{Refused: 1})
+		return
 	}
+	metrics.Count(metrics.Refused)
+	if errors.Is(err, audit.ErrStalled) {
+		s.get().Miss(causeOf(err), audit.Missed{Late: 1})
+		return
+	}
+	s.miss(err, audit.Missed{Refused: 1})
 }
 
 // miss counts a record that was not taken.

@@ -30,6 +30,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
 	"github.com/caddy-soc2/caddy-soc2/handlers/witness"
 	"github.com/caddy-soc2/caddy-soc2/happenings"
+	"github.com/caddy-soc2/caddy-soc2/happenings/metrics"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -175,12 +176,15 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 //
 // The checks are here and not in Validate, so that a wrong option never makes
 // a log.
-func (a *App) Provision(_ caddy.Context) error {
+func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.setDefaults(); err != nil {
 		return err
 	}
 	if err := a.check(); err != nil {
 		return err
+	}
+	if err := registerMetrics(ctx); err != nil {
+		return fmt.Errorf("soc2: metrics: %w", err)
 	}
 	log, err := joinLog(a)
 	if errors.Is(err, durable.ErrLocked) {
@@ -324,7 +328,11 @@ func (a *App) Begin() error {
 	if a.log == nil { // Start is about to fail
 		return a.locked
 	}
-	return a.log.begin(a.counts())
+	err := a.log.begin(a.counts())
+	if err != nil {
+		metrics.Count(metrics.Refused)
+	}
+	return err
 }
 
 // Withholds implements record.Recorder.
@@ -376,6 +384,7 @@ func safe(method string) bool {
 func (a *App) Record(ev *audit.Event, request, response http.Header) error {
 	recorded, err := a.privacy.apply(ev, request, response)
 	if !recorded {
+		metrics.Count(metrics.LeftOut)
 		a.log.end()
 		return nil
 	}

@@ -145,10 +145,11 @@ type Log struct {
 
 	mu      sync.Mutex // guards the fields to the blank line
 	pending *batch
-	flying  *batch // being committed
-	next    int64  // index of the next record
-	err     error  // why no records are taken
-	gaps    [causes]gap
+	flying  *batch      // being committed
+	next    int64       // index of the next record
+	err     error       // why no records are taken
+	gaps    [causes]gap // not yet told in the log
+	missed  [causes]gap // since it was opened
 
 	wake      chan struct{}      // to the committer: pending is not empty
 	stop      chan struct{}      // to the committer: drain and end
