@@ -1,14 +1,19 @@
 package soc2
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
+	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 )
 
 // openShared opens a log and lets a request in.
@@ -88,4 +93,33 @@ func TestJoiningTwiceWhatCannotBeOpened(t *testing.T) {
 		t.Error(err)
 	}
 	again.end()
+}
+
+// TestOrdersSayWhatWasDone gives orders: one that cannot be carried out is no
+// failure of the server, and an answer has the names of the records' members.
+func TestOrdersSayWhatWasDone(t *testing.T) {
+	a := &App{InstanceName: "test", DataDir: t.TempDir()}
+	a.Audit.Pseudonymize = new(Pseudonymize)
+	if err := a.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = a.Cleanup() }()
+	for _, period := range []string{time.Now().UTC().Format("2006-01"), "yesterday"} {
+		_, err := a.Destroy(evidence.Order{What: "pseudonyms", Period: period, By: "x", Reason: "y"})
+		if !errors.Is(err, evidence.ErrOrder) {
+			t.Errorf("period %s: %v", period, err)
+		}
+	}
+	set, err := a.Hold(evidence.Order{Name: "case-7", By: "x", Reason: "y"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	verified, err := a.Verify(t.Context(), evidence.Order{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal([]any{set, verified})
+	if err != nil || !strings.Contains(string(text), `"outcome":"verified"`) || strings.Contains(string(text), "0001-") {
+		t.Errorf("%s %v", text, err)
+	}
 }
