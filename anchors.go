@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -93,6 +94,9 @@ func (a *Anchors) notaryConfig() (c notary.Config, err error) {
 func (t *Timestamp) client() (*tsa.Client, error) {
 	if d := time.Duration(t.Interval); d != 0 && d < minTimestampInterval {
 		return nil, fmt.Errorf("interval %s: it must be at least %s", d, minTimestampInterval)
+	}
+	if u, err := url.Parse(t.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, errors.New("its URL must begin with http:// or https:// and a host")
 	}
 	roots, err := x509.SystemCertPool()
 	if t.Roots != "" {

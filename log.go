@@ -41,8 +41,10 @@ type sharedLog struct {
 	rejoin   sync.Mutex  // serializes reopening
 
 	counters policy.Counters // requests that policies left out
-	teller   chan struct{}   // closed when the telling of them is to end
-	told     chan struct{}   // closed when it has ended
+
+	life   sync.Mutex    // guards the fields below, and that the log is closed once
+	teller chan struct{} // closed when the telling of the counters is to end; nil: shut
+	told   chan struct{} // closed when it has ended
 
 	mu       sync.Mutex // guards the fields below
 	requests int
@@ -62,17 +64,16 @@ func init() {
 const exitWait = 2 * time.Second
 
 func awaitLeaving(limit time.Duration) {
-	deadline := time.NewTimer(limit)
-	defer deadline.Stop()
+	deadline, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
 	leaving.Range(func(_, v any) bool {
 		s, _ := v.(*sharedLog)
 		select {
 		case <-s.closed:
-			return true
-		case <-deadline.C:
+		case <-deadline.Done():
 			s.cutOff()
-			return false
 		}
+		return true
 	})
 }
 
@@ -128,6 +129,7 @@ func (s *sharedLog) Write(r audit.Body, wait bool) error {
 func (s *sharedLog) Log() *audit.Log { return s.get() }
 
 // cutOff closes the log under the requests that still run. They are counted.
+// One that ends after that finds the log shut.
 func (s *sharedLog) cutOff() {
 	s.mu.Lock()
 	running := s.requests
@@ -182,8 +184,8 @@ func takeBack(dir string) *sharedLog {
 	}
 }
 
-// joinLog opens the log of an app or joins it if it is open. A log that failed
-// is opened again, which reads back what the disk holds.
+// joinLog opens the log of an app or joins it if it is open. One whose files
+// were replaced is opened again.
 func joinLog(a *App) (*sharedLog, error) {
 	dir, err := filepath.Abs(a.Audit.Dir)
 	if err != nil {
@@ -268,8 +270,9 @@ func remedy(err error, what string) error {
 	return err
 }
 
-// join checks that a configuration may use the open log, and opens it again if
-// it failed.
+// join checks that a configuration may use the open log. A log that failed heals
+// itself, and counts what it misses until then, so it is left alone; but one
+// whose directory is another now waits for somebody to open it again.
 func (s *sharedLog) join(a *App, keys audit.KeySet) error {
 	s.rejoin.Lock()
 	defer s.rejoin.Unlock()
@@ -280,7 +283,7 @@ func (s *sharedLog) join(a *App, keys audit.KeySet) error {
 	if n := len(keys.Cosigners()); n != len(log.Keys())-1 {
 		caddy.Log().Named("soc2").Warn("the log's keys have changed; a restart takes them up", zap.String("key", a.Audit.Key))
 	}
-	if log.Err() == nil {
+	if !errors.Is(log.Err(), audit.ErrReplaced) {
 		return nil
 	}
 	_ = s.shut() // it failed already, and has said why
@@ -295,6 +298,8 @@ func (s *sharedLog) join(a *App, keys audit.KeySet) error {
 
 // use makes a log that was just opened the one that is shared.
 func (s *sharedLog) use(log *audit.Log, instance string) {
+	s.life.Lock()
+	defer s.life.Unlock()
 	s.log.Store(log)
 	s.notary.Store(newNotary(log, instance))
 	s.teller, s.told = make(chan struct{}), make(chan struct{})
@@ -332,10 +337,16 @@ func (s *sharedLog) tellOmitted(instance string) {
 	}
 }
 
-// shut closes the log, and what works for it.
+// shut closes the log, and what works for it, unless that was done.
 func (s *sharedLog) shut() error {
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.teller == nil {
+		return nil
+	}
 	close(s.teller)
 	<-s.told
+	s.teller = nil
 	s.notary.Load().Close()
 	return s.get().Close()
 }

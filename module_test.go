@@ -488,6 +488,13 @@ func TestRejectedConfigurationsNameTheRemedy(t *testing.T) {
 		"open key file":    {"audit {\n key " + open + "\n}", "chmod 600"},
 		"interval":         {"audit {\n checkpoint every 1ms\n}", "at least 100ms"},
 		"instance as name": {"instance \"a b\"", "no spaces"},
+		"time stamps":      {"audit {\n timestamp nonsense\n}", "http:// or https://"},
+		"rule":             {"audit {\n rule static none\n}", "needs one"},
+		"pseudonym":        {"audit {\n pseudonymize bogus\n}", "must be client.ip"},
+		"period":           {"audit {\n pseudonymize {\n period year\n}\n}", "day, week, month or quarter"},
+		"recipient":        {"audit {\n encrypt bogus\n}", "age1"},
+		"sealed member":    {"audit {\n encrypt age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p {\n members request.body\n}\n}", "must be one of"},
+		"witnessed log":    {"witness_server {\n log bogus\n}", "NAME+HASH+KEY"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := s.load(fmt.Sprintf(minimal, "test", c.options, "x", ""))
@@ -496,8 +503,10 @@ func TestRejectedConfigurationsNameTheRemedy(t *testing.T) {
 			}
 		})
 	}
-	if _, err := os.Stat(s.dir()); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a rejected configuration made a log: %v", err)
+	for _, name := range []string{"log", "witness", "keys/witness.key", "keys/pseudonyms", "keys/personal"} {
+		if _, err := os.Stat(filepath.Join(s.data, "soc2", name)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("a rejected configuration made %s: %v", name, err)
+		}
 	}
 }
 

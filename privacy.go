@@ -63,12 +63,54 @@ type Encrypt struct {
 	MaxSubjects int `json:"max_subjects,omitempty"`
 }
 
-// The names of directories below the data directory.
+// The names of directories below the data directory. Both kinds of keys have
+// directories of their own in that of keys.
 const (
-	pseudonymsFolder = "keys/pseudonyms"
-	personalFolder   = "keys/personal"
-	holdsFolder      = "state"
+	keysFolder  = "keys"
+	holdsFolder = "state"
 )
+
+// check finds what is wrong with the settings before anything is made.
+func (p *Privacy) check() error {
+	if _, err := policy.Compile(p.Policy, new(policy.Counters)); err != nil {
+		return fmt.Errorf("soc2: %w", err)
+	}
+	if c := p.Pseudonymize; c != nil {
+		if _, err := personal.NewProtector(nil, nil, c.Members); err != nil {
+			return fmt.Errorf("soc2: audit pseudonymize: %w", err)
+		}
+		if _, err := c.unit().At(time.Now()); err != nil {
+			return fmt.Errorf("soc2: audit pseudonymize: %w", err)
+		}
+	}
+	if c := p.Encrypt; c != nil {
+		sealer, err := c.config()
+		if err == nil {
+			err = sealer.Check()
+		}
+		if err != nil {
+			return fmt.Errorf("soc2: audit encrypt: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *Pseudonymize) unit() personal.Unit {
+	if c.Period == "" {
+		return personal.Month
+	}
+	return c.Period
+}
+
+func (c *Encrypt) config() (personal.SealerConfig, error) {
+	recipients, err := personal.ParseRecipients(c.Recipients)
+	if err != nil {
+		return personal.SealerConfig{}, fmt.Errorf("recipients: %w", err)
+	}
+	return personal.SealerConfig{
+		Recipients: recipients, Members: c.Members, Subjects: c.Subjects, MaxSubjects: c.MaxSubjects,
+	}, nil
+}
 
 // privacy is Privacy at work. Parts of it are shared through reloads.
 type privacy struct {
@@ -81,14 +123,14 @@ type privacy struct {
 	sealer     *kept[*personal.Sealer]
 }
 
-// stores holds what is open once in a process, by directory: keys that
+// stores holds what is open once in a process, by directory and kind: keys that
 // configurations share through a reload.
 var stores = caddy.NewUsagePool()
 
 // kept is something open that configurations share. Its settings cannot change
 // while it is open.
 type kept[T io.Closer] struct {
-	dir      string
+	name     string
 	settings []byte
 	it       T
 }
@@ -101,26 +143,26 @@ func (k *kept[T]) release() error {
 	if k == nil {
 		return nil
 	}
-	_, err := stores.Delete(k.dir)
+	_, err := stores.Delete(k.name)
 	return err
 }
 
-// keep opens something in a directory or joins it.
-func keep[T io.Closer](dir string, settings any, open func() (T, error)) (*kept[T], error) {
+// keep opens something or joins it, by its directory and its kind.
+func keep[T io.Closer](name string, settings any, open func() (T, error)) (*kept[T], error) {
 	text, err := json.Marshal(settings)
 	if err != nil {
 		return nil, err
 	}
-	v, _, err := stores.LoadOrNew(dir, func() (caddy.Destructor, error) {
+	v, _, err := stores.LoadOrNew(name, func() (caddy.Destructor, error) {
 		it, err := open()
-		return &kept[T]{dir, text, it}, err
+		return &kept[T]{name, text, it}, err
 	})
 	if err != nil {
 		return nil, err
 	}
 	k, ok := v.(*kept[T])
 	if !ok || !bytes.Equal(k.settings, text) {
-		_, _ = stores.Delete(dir) // it stays open for the configuration that runs
+		_, _ = stores.Delete(name) // it stays open for the configuration that runs
 		return nil, errors.New("its settings cannot change while the server runs: restart to change them")
 	}
 	return k, nil
@@ -167,28 +209,19 @@ func (a *App) openPrivacy() (err error) {
 }
 
 func (a *App) openPseudonyms(c *Pseudonymize) (*kept[*personal.Pseudonyms], error) {
-	dir := filepath.Join(a.DataDir, filepath.FromSlash(pseudonymsFolder))
-	unit := c.Period
-	if unit == "" {
-		unit = personal.Month
-	}
-	return keep(dir, unit, func() (*personal.Pseudonyms, error) {
+	dir, unit := filepath.Join(a.DataDir, keysFolder), c.unit()
+	return keep(dir+"#pseudonyms", unit, func() (*personal.Pseudonyms, error) {
 		return personal.OpenPseudonyms(personal.PseudonymConfig{Dir: dir, Unit: unit, Hold: a.privacy.holds.Check})
 	})
 }
 
 func (a *App) openSealer(c *Encrypt) (*kept[*personal.Sealer], error) {
-	recipients, err := personal.ParseRecipients(c.Recipients)
+	config, err := c.config()
 	if err != nil {
-		return nil, fmt.Errorf("recipients: %w", err)
+		return nil, err
 	}
-	dir := filepath.Join(a.DataDir, filepath.FromSlash(personalFolder))
-	return keep(dir, c, func() (*personal.Sealer, error) {
-		return personal.OpenSealer(personal.SealerConfig{
-			Dir: dir, Recipients: recipients, Members: c.Members,
-			Subjects: c.Subjects, MaxSubjects: c.MaxSubjects, Hold: a.privacy.holds.Check,
-		})
-	})
+	config.Dir, config.Hold = filepath.Join(a.DataDir, keysFolder), a.privacy.holds.Check
+	return keep(config.Dir+"#personal", c, func() (*personal.Sealer, error) { return personal.OpenSealer(config) })
 }
 
 // release gives up what is shared.

@@ -104,7 +104,7 @@ func TestPersonalDataIsProtected(t *testing.T) {
 	for _, path := range []string{"/a", "/b", "/bare", "/full"} {
 		get(path)
 	}
-	opener := personal.NewOpener(durable.OS{}, filepath.Join(h.dir, "caddy", "soc2", "keys", "personal"), id)
+	opener := personal.NewOpener(durable.OS{}, filepath.Join(h.dir, "caddy", "soc2", "keys"), id)
 	if n := h.opened(opener, true); n != 3 {
 		t.Errorf("%d boxes could be opened, want 3", n)
 	}

@@ -51,6 +51,9 @@ var (
 	ErrIdentity = errors.New("no identity opens the key")
 	// ErrBox means that a box is not the one that was sealed for the record.
 	ErrBox = errors.New("the box was changed or belongs to another record")
+	// ErrPeriod means that the keys of a period cannot be destroyed as asked:
+	// there is no such period, or it is not over.
+	ErrPeriod = errors.New("this period cannot be destroyed")
 	// ErrClosed is returned after Close.
 	ErrClosed = errors.New("closed")
 )

@@ -182,10 +182,10 @@ func (p *Pseudonyms) Destroy(period string) (Erasure, error) {
 	e := Erasure{What: ErasedPeriod, Period: period}
 	parsed, err := ParsePeriod(period)
 	if err != nil {
-		return e, err
+		return e, fmt.Errorf("%w: %w", ErrPeriod, err)
 	}
 	if !parsed.To.Before(p.now()) {
-		return e, fmt.Errorf("period %s is not over: its key is in use until %s", period, parsed.To.Format(time.RFC3339))
+		return e, fmt.Errorf("%w: period %s is not over: its key is in use until %s", ErrPeriod, period, parsed.To.Format(time.RFC3339))
 	}
 	if p.hold != nil {
 		if err := p.hold(parsed.From, parsed.To); err != nil {

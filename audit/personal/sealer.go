@@ -62,10 +62,31 @@ type Sealer struct {
 // indexName names the key that finds subjects' lines.
 const indexName = "subjects"
 
+// Check tells what is wrong with a config, without a look at the directory.
+func (c SealerConfig) Check() error {
+	_, err := newSealer(c)
+	return err
+}
+
 // OpenSealer claims the directory personal in the directory of keys and
 // finishes erasures that a crash interrupted. The first key is made when the
 // first box is sealed.
 func OpenSealer(c SealerConfig) (*Sealer, error) {
+	s, err := newSealer(c)
+	if err != nil {
+		return nil, err
+	}
+	if s.lock, err = claim(s.fs, s.dir); err != nil {
+		return nil, fmt.Errorf("sealing: %w", err)
+	}
+	if err := s.loadIndex(); err != nil {
+		_ = s.lock.Unlock()
+		return nil, fmt.Errorf("sealing: %w", err)
+	}
+	return s, nil
+}
+
+func newSealer(c SealerConfig) (*Sealer, error) {
 	s := &Sealer{fs: c.FS, dir: filepath.Join(c.Dir, "personal"), recipients: c.Recipients, hold: c.Hold, now: c.Now}
 	if s.fs == nil {
 		s.fs = durable.OS{}
@@ -91,13 +112,6 @@ func OpenSealer(c SealerConfig) (*Sealer, error) {
 		if s.maxSubjects < 0 || s.maxSubjects > maxSlots {
 			return nil, fmt.Errorf("sealing: %d subjects a day: it must be 1 to %d", c.MaxSubjects, maxSlots)
 		}
-	}
-	if s.lock, err = claim(s.fs, s.dir); err != nil {
-		return nil, fmt.Errorf("sealing: %w", err)
-	}
-	if err := s.loadIndex(); err != nil {
-		_ = s.lock.Unlock()
-		return nil, fmt.Errorf("sealing: %w", err)
 	}
 	return s, nil
 }

@@ -201,6 +201,19 @@ var forms = map[string]struct {
 		_, err := io.WriteString(w, "hello")
 		return err
 	}},
+	"head, large body written": {"HEAD", 0, func(w http.ResponseWriter, _ *http.Request) error {
+		_, err := w.Write(make([]byte, large))
+		return err
+	}},
+	"head, large body copied": {"HEAD", 0, func(w http.ResponseWriter, _ *http.Request) error {
+		_, err := io.Copy(w, io.LimitReader(zeros{}, large))
+		return err
+	}},
+	"asks to end with the connection": {"GET", large, func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Transfer-Encoding", "identity")
+		_, err := w.Write(make([]byte, large))
+		return err
+	}},
 }
 
 type zeros struct{}
@@ -460,8 +473,9 @@ func TestConnectionIsNotGivenBeforeItsRecord(t *testing.T) {
 	for _, announced := range []bool{false, true} {
 		for _, fails := range []error{nil, errors.New("disk full")} {
 			rec := &recorder{withhold: true, ahead: fails}
+			returned := make(chan struct{})
 			const switched = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
-			srv := serve(t, false, chain(newHandler(rec, true), handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+			handler := chain(newHandler(rec, true), handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 				if announced {
 					w.Header().Set("Connection", "Upgrade")
 					w.Header().Set("Upgrade", "x")
@@ -479,7 +493,11 @@ func TestConnectionIsNotGivenBeforeItsRecord(t *testing.T) {
 					_ = brw.Flush()
 				}
 				return conn.Close()
-			})), nil)
+			}))
+			srv := serve(t, false, handlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+				defer close(returned)
+				return handler.ServeHTTP(w, r)
+			}), nil)
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -492,6 +510,7 @@ func TestConnectionIsNotGivenBeforeItsRecord(t *testing.T) {
 				_ = resp.Body.Close()
 			}
 			srv.Close()
+			<-returned // nobody waits for who took a connection over
 			if (fails == nil) != (status == http.StatusSwitchingProtocols) {
 				t.Errorf("announced %t, log %v: status %d", announced, fails, status)
 			}
