@@ -141,15 +141,30 @@ func (l *Log) seal(first int64) error {
 	e := encoder{}
 	e.header(l.cfg.Now(), KindRollup, l.cfg.Instance)
 	members := sum.Members(rollup.Sealed{Bytes: int64(len(sealed)), SHA256: sha256.Sum256(sealed)}, prev)
-	seq, err := l.Append(context.Background(), members.AppendBody(e.b))
-	if err != nil {
+	if err := l.sealer.vouch(members.AppendBody(e.b)); err != nil {
 		return err
 	}
-	l.sealer.rollups.add(l, seq)
 	if err := l.cfg.FS.Remove(filepath.Join(folder, segment.Name(first, false))); err != nil {
 		return fmt.Errorf("removing the open form of segment %d: %w", first, err)
 	}
 	return l.cfg.FS.SyncDir(folder)
+}
+
+// vouch appends the rollup record of a sealed segment. If the disk does not
+// answer, the record may become durable after all, and then the next one has to
+// name it: so vouch waits, and what came of it is read back from the log.
+func (s *sealer) vouch(body []byte) error {
+	seq, err := s.log.Append(context.Background(), body)
+	if err == nil {
+		s.rollups.add(s.log, seq)
+		return nil
+	}
+	if errors.Is(err, ErrStalled) {
+		_, werr := s.log.Wait(s.ctx, seq)
+		err = errors.Join(err, werr)
+	}
+	s.rollups.known = false
+	return err
 }
 
 // summarize counts what a segment holds, and hashes its records.
