@@ -76,7 +76,7 @@ type state struct {
 	clean    bool    // the log is new or its last record is log.close
 	torn     int64   // bytes cut off after the last whole record
 	unsigned int64   // records after the last checkpoint
-	raw      []int64 // segments that wait to be sealed
+	raw      []ended // segments that wait to be sealed
 	tiles    []fullTile
 }
 
@@ -112,8 +112,8 @@ func (l *Log) begin(found state) error {
 	go l.watch()
 	go l.sealer.run()
 	go l.scrubber.run()
-	for _, first := range found.raw {
-		l.sealer.add(first)
+	for _, e := range found.raw {
+		l.sealer.add(e)
 	}
 	return nil
 }
@@ -223,7 +223,7 @@ func (l *Log) resume(signed checkpoint.Head, list []records.Segment) (found stat
 			return found, err
 		}
 		if !s.Sealed {
-			found.raw = append(found.raw, s.First)
+			found.raw = append(found.raw, end(l.base, l.tree))
 		}
 		if !last && l.tree.Size() != open[i+1].First {
 			return found, fmt.Errorf("%w: %s ends with record %d, but the next segment begins with %d", ErrDamaged, s.Path(), l.tree.Size()-1, open[i+1].First)

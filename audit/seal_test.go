@@ -5,11 +5,18 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -80,4 +87,109 @@ func TestRollupsStayAChainWhenTheDiskStalls(t *testing.T) {
 	})
 	b.close()
 	b.check(b.log.Next())
+}
+
+// tamperInPlace changes the first record of a segment without replacing its
+// file, so that the log's own file is another one.
+func tamperInPlace(t *testing.T, dir string, s records.Segment) {
+	t.Helper()
+	copied := t.TempDir()
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := reframe(copied, s); err != nil {
+		t.Fatal(err)
+	}
+	changed, err := os.ReadFile(filepath.Join(copied, s.Path()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, s.Path()), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(changed, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestChangedSegmentIsNotSealed changes a record, and its checksum, in the open
+// segment. The sealer must neither vouch for it nor make the tiles anew from it,
+// which say that it is the changed one.
+func TestChangedSegmentIsNotSealed(t *testing.T) {
+	var said lines
+	b := newBench(t, audit.Config{SegmentBytes: 100 << 10, Logger: slog.New(slog.NewTextHandler(&said, nil))})
+	b.append(300)
+	tile := filepath.Join(b.dir, "tile", "0", "000")
+	if err := b.log.Sign(t.Context(), b.log.Next()); err != nil { // now the tile is written
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(tile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tamperInPlace(t, b.dir, records.Segment{})
+	b.append(300)
+	await(t, "the sealer complains", func() bool { return said.has("changed after it was written") })
+	b.close()
+	if got, err := os.ReadFile(tile); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the tile was made from the changed record: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(b.dir, records.Segment{Sealed: true}.Path())); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the changed segment was sealed: %v", err)
+	}
+	if r := report(t, os.DirFS(b.dir), b.key); r.OK() || !r.Problems[0].IsRecord || r.Problems[0].Seq != 0 {
+		t.Errorf("the changed record is not named: %v", r.Problems)
+	}
+	if _, err := audit.Open(b.cfg); !errors.Is(err, audit.ErrDamaged) {
+		t.Errorf("opened: %v", err)
+	}
+}
+
+// lines is what a logger wrote.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) has(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.b.String(), text)
+}
+
+// TestScrubDoesNotOpenAPipe puts a pipe in the place of a file: opening it would
+// wait for ever, and with it whoever closes the log.
+func TestScrubDoesNotOpenAPipe(t *testing.T) {
+	for _, name := range []string{"witnessed", "anchors/00000000000000000001.checkpoint"} {
+		b := newBench(t, audit.Config{})
+		b.append(3)
+		pipe := filepath.Join(b.dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(pipe), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		_ = os.Remove(pipe)
+		if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- b.log.Scrub(t.Context()) }()
+		select {
+		case err := <-done:
+			if r := b.log.Scrubbed(); err != nil || r == nil || r.Outcome != "problems" || !strings.Contains(r.Problems[0], "pipe") {
+				t.Errorf("%s: %+v, %v", name, r, err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s: the pipe was opened", name)
+		}
+	}
 }
