@@ -245,7 +245,8 @@ func (l *Log) continueAt(first int64, frames []byte, signed checkpoint.Head, fou
 	for _, t := range found.tiles {
 		l.ensureTile(t.level, t.index, t.hashes)
 	}
-	return l.openSegment(first, frames, !found.clean)
+	// A log.close without a checkpoint may be in memory only: its sync failed.
+	return l.openSegment(first, frames, !found.clean || found.unsigned > 0)
 }
 
 // replay adds the records of a segment to the tree, compares the root where

@@ -136,7 +136,11 @@ func (l *Log) Sign(ctx context.Context, size int64) error {
 		done := make(chan struct{})
 		select {
 		case l.signNow <- done:
-			<-done
+			select { // the committer may wait for the disk
+			case <-done:
+			case <-ctx.Done():
+				return fmt.Errorf("waiting for a checkpoint: %w", ctx.Err())
+			}
 		case <-l.committed:
 			return ErrClosed
 		case <-ctx.Done():
