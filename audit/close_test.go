@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
+	"github.com/caddy-soc2/caddy-soc2/internal/durable/faulty"
 )
 
 // forgetful is a disk that fails the sync of a log.close record, as an operating
@@ -95,4 +97,34 @@ func TestSignGivesUpWithItsContext(t *testing.T) {
 		t.Error("it waits for the disk")
 	}
 	disk.stall.Unlock()
+}
+
+// TestPowerCutLosesNoLogInNewDirectories opens a log where none of the
+// directories above it is there yet.
+func TestPowerCutLosesNoLogInNewDirectories(t *testing.T) {
+	root := t.TempDir()
+	disk, err := faulty.NewDisk(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLife(t, filepath.Join(root, "data", "soc2", "log"), disk, nil)
+	if l.cfg.Key, err = audit.NewKey("edge-1/soc2"); err != nil {
+		t.Fatal(err)
+	}
+	if l.log, err = audit.Open(l.cfg); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.log.Append(t.Context(), body(0)); err != nil {
+		t.Fatal(err)
+	}
+	to := t.TempDir()
+	if err := disk.Cut(disk.Len(), faulty.Everything, rand.New(rand.NewPCG(1, 1)), to); err != nil {
+		t.Fatal(err)
+	}
+	if r := report(t, os.DirFS(filepath.Join(to, "data", "soc2", "log")), l.cfg.Key); !r.OK() || r.Records != 2 {
+		t.Errorf("%d records, %v", r.Records, r.Problems)
+	}
+	if err := l.log.Close(); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -38,11 +38,8 @@ func Open(cfg Config) (*Log, error) {
 		return nil, fmt.Errorf("opening audit log %s: %w", cfg.Dir, err)
 	}
 	cfg.Dir = dir
-	if err := cfg.FS.MkdirAll(filepath.Join(dir, records.Folder), durable.DirMode); err != nil {
-		return nil, fmt.Errorf("opening audit log %s: %w", dir, err)
-	}
-	for _, d := range []string{filepath.Dir(dir), dir} { // the names just made
-		if err := cfg.FS.SyncDir(d); err != nil {
+	for _, d := range []string{dir, filepath.Join(dir, records.Folder)} {
+		if err := durable.MakeDir(cfg.FS, d); err != nil {
 			return nil, fmt.Errorf("opening audit log %s: %w", dir, err)
 		}
 	}
