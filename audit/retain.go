@@ -37,6 +37,7 @@ func (l *Log) SetRetention(r Retention) { l.retention.Store(&r) }
 // first record that is kept, and of the first that was kept before.
 //
 // A log.erase record, under a signed checkpoint, says what goes before it goes.
+// Records that are not those that were signed stay, as evidence: ErrDamaged.
 func (l *Log) Prune(ctx context.Context) (upto, before int64, err error) {
 	l.files.Lock()
 	defer l.files.Unlock()
@@ -108,6 +109,9 @@ func (l *Log) announce(ctx context.Context, gone []records.Segment, upto int64, 
 			return nil
 		})
 		if err != nil {
+			return err
+		}
+		if err := l.proven(s.First, leaves); err != nil {
 			return err
 		}
 		if s.First%tree.Width != 0 && s.First == gone[0].First && s.First > 0 {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
+	"github.com/caddy-soc2/caddy-soc2/audit/segment"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -191,5 +192,47 @@ func TestScrubDoesNotOpenAPipe(t *testing.T) {
 		case <-time.After(10 * time.Second):
 			t.Fatalf("%s: the pipe was opened", name)
 		}
+	}
+}
+
+// TestChangedSegmentIsNotPruned changes a sealed segment whose time is over: it
+// must not go, and the tiles that prove the change must stay.
+func TestChangedSegmentIsNotPruned(t *testing.T) {
+	c := newClock()
+	b := newBench(t, audit.Config{Now: c.now, SegmentAge: time.Hour})
+	aged(t, b, c, 4)
+	first := records.Segment{Sealed: true}
+	copied := t.TempDir()
+	if err := os.CopyFS(copied, os.DirFS(b.dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := reframe(copied, first); err != nil {
+		t.Fatal(err)
+	}
+	frames, err := os.ReadFile(filepath.Join(copied, first.Path()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := segment.Seal(frames, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(b.dir, first.Path()), sealed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tile := filepath.Join(b.dir, "tile", "0", "000")
+	want, err := os.ReadFile(tile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.log.SetRetention(audit.Retention{Keep: 24 * time.Hour})
+	if _, _, err := b.log.Prune(t.Context()); !errors.Is(err, audit.ErrDamaged) {
+		t.Errorf("pruned: %v", err)
+	}
+	if got, err := os.ReadFile(tile); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the tile was made from the changed record: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(b.dir, first.Path())); err != nil {
+		t.Errorf("the evidence is gone: %v", err)
 	}
 }
