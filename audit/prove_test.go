@@ -132,3 +132,15 @@ func TestTilesAreProvenByThoseAboveThem(t *testing.T) {
 		t.Errorf("the tile above is wrong: %v", err)
 	}
 }
+
+// TestReasonOfAGapIsKept counts a refused request before the committer, which
+// knows why, has counted what it lost.
+func TestReasonOfAGapIsKept(t *testing.T) {
+	l := &Log{cfg: Config{Now: time.Now}}
+	l.Miss(CauseFailure, Missed{Refused: 1})
+	l.miss(CauseFailure, gap{lost: 1, reason: "input/output error"})
+	l.miss(CauseFailure, gap{lost: 1, reason: "another"})
+	if g := l.gaps[CauseFailure]; g.reason != "input/output error" || g.refused != 1 || g.lost != 2 {
+		t.Errorf("%+v", g)
+	}
+}
