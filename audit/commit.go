@@ -230,7 +230,7 @@ func (l *Log) roll(now time.Time) error {
 // beginSegment goes on in a new segment. All records before it are under a
 // checkpoint.
 func (l *Log) beginSegment(now time.Time) error {
-	old := l.seg.First()
+	old := end(l.base, l.tree)
 	if err := l.openSegment(l.tree.Size(), nil, true); err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func (l *Log) remember(note []byte) {
 	if name == "" {
 		return
 	}
-	err := l.cfg.FS.MkdirAll(filepath.Dir(name), durable.DirMode)
+	err := durable.MakeDir(l.cfg.FS, filepath.Dir(name))
 	if err == nil {
 		err = durable.WriteFile(l.cfg.FS, name, note)
 	}

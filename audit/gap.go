@@ -22,7 +22,7 @@ var causeNames = [causes]string{"failure", "stall", "exit"}
 // gap counts what the log does not hold, or not as the client saw it.
 type gap struct {
 	from, to time.Time // of the first and last count; zero: nothing was counted
-	reason   string    // of the first
+	reason   string    // the first that was given
 
 	lost int64 // records taken and not written
 	Missed
@@ -61,7 +61,10 @@ func (l *Log) miss(cause Cause, more gap) {
 	defer l.mu.Unlock()
 	g := &l.gaps[cause]
 	if g.from.IsZero() {
-		g.from, g.reason = now, more.reason
+		g.from = now
+	}
+	if g.reason == "" { // who was refused may count before the committer, which knows why
+		g.reason = more.reason
 	}
 	g.to = now
 	g.add(more, 1)

@@ -39,11 +39,8 @@ func Open(cfg Config) (*Log, error) {
 		return nil, fmt.Errorf("opening audit log %s: %w", cfg.Dir, err)
 	}
 	cfg.Dir = dir
-	if err := cfg.FS.MkdirAll(filepath.Join(dir, records.Folder), durable.DirMode); err != nil {
-		return nil, fmt.Errorf("opening audit log %s: %w", dir, err)
-	}
-	for _, d := range []string{filepath.Dir(dir), dir} { // the names just made
-		if err := cfg.FS.SyncDir(d); err != nil {
+	for _, d := range []string{dir, filepath.Join(dir, records.Folder)} {
+		if err := durable.MakeDir(cfg.FS, d); err != nil {
 			return nil, fmt.Errorf("opening audit log %s: %w", dir, err)
 		}
 	}
@@ -77,7 +74,7 @@ type state struct {
 	clean    bool    // the log is new or its last record is log.close
 	torn     int64   // bytes cut off after the last whole record
 	unsigned int64   // records after the last checkpoint
-	raw      []int64 // segments that wait to be sealed
+	raw      []ended // segments that wait to be sealed
 	tiles    []fullTile
 }
 
@@ -113,8 +110,8 @@ func (l *Log) begin(found state) error {
 	go l.watch()
 	go l.sealer.run()
 	go l.scrubber.run()
-	for _, first := range found.raw {
-		l.sealer.add(first)
+	for _, e := range found.raw {
+		l.sealer.add(e)
 	}
 	return nil
 }
@@ -224,7 +221,7 @@ func (l *Log) resume(signed checkpoint.Head, list []records.Segment) (found stat
 			return found, err
 		}
 		if !s.Sealed {
-			found.raw = append(found.raw, s.First)
+			found.raw = append(found.raw, end(l.base, l.tree))
 		}
 		if !last && l.tree.Size() != open[i+1].First {
 			return found, fmt.Errorf("%w: %s ends with record %d, but the next segment begins with %d", ErrDamaged, s.Path(), l.tree.Size()-1, open[i+1].First)
@@ -265,7 +262,8 @@ func (l *Log) continueAt(first int64, frames []byte, signed checkpoint.Head, fou
 	for _, t := range found.tiles {
 		l.ensureTile(t.level, t.index, t.hashes)
 	}
-	return l.openSegment(first, frames, !found.clean)
+	// A log.close without a checkpoint may be in memory only: its sync failed.
+	return l.openSegment(first, frames, !found.clean || found.unsigned > 0)
 }
 
 // replay adds the records of a segment to the tree, compares the root where

@@ -37,6 +37,7 @@ func (l *Log) SetRetention(r Retention) { l.retention.Store(&r) }
 // first record that is kept, and of the first that was kept before.
 //
 // A log.erase record, under a signed checkpoint, says what goes before it goes.
+// Records that are not those that were signed stay, as evidence: ErrDamaged.
 func (l *Log) Prune(ctx context.Context) (upto, before int64, err error) {
 	l.files.Lock()
 	defer l.files.Unlock()
@@ -110,6 +111,9 @@ func (l *Log) announce(ctx context.Context, gone []records.Segment, upto int64, 
 		if err != nil {
 			return err
 		}
+		if err := l.proven(s.First, leaves); err != nil {
+			return err
+		}
 		if s.First%tree.Width != 0 && s.First == gone[0].First && s.First > 0 {
 			skip := min(int64(len(leaves)), tree.Width-s.First%tree.Width) // its first tile was made sure of when it was full
 			s.First, leaves = s.First+skip, leaves[skip:]
@@ -136,7 +140,11 @@ func (l *Log) Sign(ctx context.Context, size int64) error {
 		done := make(chan struct{})
 		select {
 		case l.signNow <- done:
-			<-done
+			select { // the committer may wait for the disk
+			case <-done:
+			case <-ctx.Done():
+				return fmt.Errorf("waiting for a checkpoint: %w", ctx.Err())
+			}
 		case <-l.committed:
 			return ErrClosed
 		case <-ctx.Done():

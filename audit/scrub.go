@@ -133,6 +133,14 @@ func (s *slowFS) Open(name string) (fs.File, error) {
 	return &slowFile{f, s}, nil
 }
 
+// Lstat, with ReadLink, implements fs.ReadLinkFS: without it what is no regular
+// file would have to be opened to see that it is none, and opening a pipe waits
+// for ever.
+func (s *slowFS) Lstat(name string) (fs.FileInfo, error) { return fs.Lstat(s.FS, name) }
+
+// ReadLink implements fs.ReadLinkFS.
+func (s *slowFS) ReadLink(name string) (string, error) { return fs.ReadLink(s.FS, name) }
+
 // wait accounts for n bytes that were read.
 func (s *slowFS) wait(n int) error {
 	s.read += int64(n)

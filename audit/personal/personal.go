@@ -33,7 +33,6 @@ import (
 	"encoding/base32"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
@@ -94,11 +93,8 @@ func derive(key []byte, use, id string) []byte {
 
 // claim makes a directory and locks it. Leftovers of a crash are cleared away.
 func claim(fsys durable.FS, dir string) (*durable.Lock, error) {
-	if err := fsys.MkdirAll(dir, durable.DirMode); err != nil {
-		return nil, fmt.Errorf("making %s: %w", dir, err)
-	}
-	if err := fsys.SyncDir(filepath.Dir(dir)); err != nil {
-		return nil, fmt.Errorf("making %s: %w", dir, err)
+	if err := durable.MakeDir(fsys, dir); err != nil {
+		return nil, err
 	}
 	lock, err := durable.LockDir(dir)
 	if errors.Is(err, durable.ErrLocked) {

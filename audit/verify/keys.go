@@ -75,6 +75,7 @@ func (c *check) keysInUse() {
 		return
 	}
 	r.vouched(c)
+	r.returned(c)
 	given := func(id string) string {
 		if slices.Contains(r.given, id) {
 			return id
@@ -98,9 +99,33 @@ func (c *check) keysInUse() {
 	}
 }
 
+// returned notes the keys that came back into use after they were retired. No
+// rotation does that, but an operator may put an old key back, and whoever stole
+// a retired key can name it in a log.open record of their own.
+func (r *keyring) returned(c *check) {
+	retired := map[string]int64{} // by which log.open record
+	for i, p := range r.periods {
+		for _, id := range p.Keys {
+			if by, ok := retired[id]; ok {
+				delete(retired, id)
+				c.note("log.open record %d puts the key %s back into use, which log.open record %d had retired: unless the operator did so, whoever stole that key wrote everything from record %d on", p.First, id, by, p.First)
+			}
+		}
+		if i+1 < len(r.periods) {
+			next := r.periods[i+1]
+			for _, id := range p.Keys {
+				if !slices.Contains(next.Keys, id) {
+					retired[id] = next.First
+				}
+			}
+		}
+	}
+}
+
 // vouched finds a checkpoint that is signed by keys which were not in use. The
 // last log.open record under it tells those that were: a retired key that was
-// stolen cannot sign on, nor one that was never the log's.
+// stolen cannot sign for what is there, nor one that was never the log's. It can
+// sign for records that its thief adds, which returned notes.
 func (r *keyring) vouched(c *check) {
 	i := len(r.periods) - 1
 	for i >= 0 && r.periods[i].First >= c.signed.Size {

@@ -170,6 +170,35 @@ func NewFile(fsys FS, name string, data []byte) error {
 	return nil
 }
 
+// MakeDir makes a directory and those above it, and their names durable, each
+// before it is used: a file is no safer than the names that lead to it. A
+// directory that is there has its name synced, as whoever made it may have
+// crashed before it did; unless the directory above is not ours to read.
+func MakeDir(fsys FS, name string) error {
+	above := filepath.Dir(name)
+	_, err := fsys.Stat(name)
+	switch {
+	case err == nil:
+		if err = fsys.SyncDir(above); errors.Is(err, fs.ErrPermission) {
+			return nil
+		}
+	case errors.Is(err, fs.ErrNotExist) && above != name:
+		if _, err = fsys.Stat(above); errors.Is(err, fs.ErrNotExist) {
+			err = MakeDir(fsys, above)
+		}
+		if err == nil {
+			err = fsys.MkdirAll(name, DirMode)
+		}
+		if err == nil {
+			err = fsys.SyncDir(above)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("making directory %s: %w", name, err)
+	}
+	return nil
+}
+
 // CreateFile creates a file that must not exist and makes its name durable.
 func CreateFile(fsys FS, name string) (File, error) {
 	f, err := fsys.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, FileMode)
