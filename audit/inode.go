@@ -20,11 +20,12 @@ var ErrReplaced = errors.New("removed or replaced while the log was open")
 // checkpoint still lead to what the log has open. The checkpoint is not kept
 // open, so its contents are compared. It belongs to the committer.
 func (l *Log) replaced() error {
-	if err := l.moved(l.cfg.Dir, l.lock.Stat); err != nil {
+	moved := l.moved(l.seg.Name(), l.seg.Stat)
+	if err := l.moved(l.cfg.Dir, l.lock.Stat); err != nil { // and with it the segment
 		return err
 	}
-	if err := l.moved(l.seg.Name(), l.seg.Stat); err != nil {
-		return err
+	if moved != nil {
+		return moved
 	}
 	h := l.head.Load()
 	if h == nil { // none was written yet in this process

@@ -140,7 +140,7 @@ func TestReasonOfAGapIsKept(t *testing.T) {
 	l.Miss(CauseFailure, Missed{Refused: 1})
 	l.miss(CauseFailure, gap{lost: 1, reason: "input/output error"})
 	l.miss(CauseFailure, gap{lost: 1, reason: "another"})
-	if g := l.gaps[CauseFailure]; g.reason != "input/output error" || g.refused != 1 || g.lost != 2 {
+	if g := l.gaps[CauseFailure]; g.reason != "input/output error" || g.Refused != 1 || g.lost != 2 {
 		t.Errorf("%+v", g)
 	}
 }

@@ -232,23 +232,60 @@ func (l *Log) resume(signed checkpoint.Head, list []records.Segment) (found stat
 	return found, err
 }
 
+// replayed is how many segments are replayed at a start at most, if the tiles
+// allow: 64 MiB take about half a second.
+const replayed = 4
+
 // beginAt makes the tree before the segments that have to be replayed, and
-// returns these. That is the last one alone if the tiles before it lead to the
-// signed root, however far behind the sealer was: it makes tiles again that are
-// missing elsewhere. Otherwise all are replayed that are not sealed.
+// returns these. Those are all that are not sealed; if the sealer was far
+// behind, the last one alone, as long as the tiles before it lead to the signed
+// root. The sealer then compares the others with the tree.
 func (l *Log) beginAt(open []records.Segment, signed checkpoint.Head, found *state) (_ []records.Segment, err error) {
 	last := len(open) - 1
+	if len(open) <= replayed {
+		l.tree, err = l.treeAt(open[0].First, signed)
+		return open, err
+	}
 	if t, ok := l.treeFromTiles(open[last].First, signed); ok {
-		for _, s := range open[:last] {
-			if !s.Sealed {
-				found.raw = append(found.raw, s.First)
-			}
+		if raw, ok := l.endedBefore(t, open[:last]); ok {
+			l.tree, found.raw = t, raw
+			return open[last:], nil
 		}
-		l.tree = t
-		return open[last:], nil
 	}
 	l.tree, err = l.treeAt(open[0].First, signed)
 	return open, err
+}
+
+// endedBefore returns those of the segments before a proven tree that are not
+// sealed, each with the trees before and after it. They are made from tiles; ok
+// tells whether each proves to be a prefix of the next.
+func (l *Log) endedBefore(t *tree.Tree, segments []records.Segment) (raw []ended, ok bool) {
+	load := loadTile(l.dir.FS)
+	for _, s := range slices.Backward(segments) {
+		leaves, err := leafHashes(l.dir, s.First-s.First%tree.Width, s.First)
+		if err != nil {
+			return nil, false
+		}
+		before, err := tree.At(s.First, leaves, load)
+		if err != nil || !isPrefix(before, t, load) {
+			return nil, false
+		}
+		if !s.Sealed {
+			raw = append(raw, end(before, t))
+		}
+		t = before
+	}
+	slices.Reverse(raw)
+	return raw, true
+}
+
+// isPrefix reports whether the tree whose full tiles load has begins as before.
+func isPrefix(before, t *tree.Tree, load tree.Loader) bool {
+	if before.Size() == 0 || before.Size() == t.Size() {
+		return before.Root() == t.Root() || before.Size() == 0
+	}
+	proof, err := tlog.ProveTree(t.Size(), before.Size(), tree.Reader{Tree: t, Load: load})
+	return err == nil && tlog.CheckTree(proof, t.Size(), t.Root(), before.Size(), before.Root()) == nil
 }
 
 // continueAt opens the segment to append to. It refuses a log that is shorter
