@@ -3,7 +3,6 @@
 package happenings
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -13,6 +12,7 @@ import (
 	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
@@ -35,6 +35,11 @@ import (
 // refusals that Caddy makes before any route (400, 405, 421) then all pass
 // through them. The handlers do not show in the configuration that the admin
 // API returns.
+//
+// Two things that Caddy does depend on what was put there, and are made good: a
+// server without error routes still has its errors of status 500 and above in
+// the log http.log.error, and a request that nothing answers gets the status
+// that the app chooses (see unanswered).
 type Coverage struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -54,32 +59,52 @@ func (*Coverage) Provision(ctx caddy.Context) error {
 	if covers(srv.Routes) {
 		return errors.New("the listener wrapper soc2 is listed twice for one server")
 	}
+	status, err := unmatchedStatus(ctx)
+	if err != nil {
+		return err
+	}
+	bare := srv.Errors == nil || len(srv.Errors.Routes) == 0
 	var redirects *caddyhttp.Server
 	app := httpApp(ctx)
 	if app != nil {
 		redirects = absorbRedirects(app, srv)
 	}
-	srv.Routes = slices.Insert(srv.Routes, 0, outermost())
+	if status != http.StatusOK {
+		srv.Routes = slices.Insert(srv.Routes, 0, caddyhttp.Route{Handlers: []caddyhttp.MiddlewareHandler{unanswered(status)}})
+	}
+	srv.Routes = slices.Insert(srv.Routes, 0, outermost(bare))
 	if srv.Errors == nil {
 		srv.Errors = new(caddyhttp.HTTPErrorConfig)
 	}
 	if redirects != nil { // an error on the HTTP port is none of the sites' error pages'
 		srv.Errors.Routes = slices.Insert(srv.Errors.Routes, 0, bareError(portOf(app)))
 	}
-	srv.Errors.Routes = slices.Insert(srv.Errors.Routes, 0, outermost())
+	srv.Errors.Routes = slices.Insert(srv.Errors.Routes, 0, outermost(bare))
 	return nil
 }
 
-// record is the handler that marks a covered server.
-var record = json.RawMessage(`{"handler":"soc2_audit","covered":true}`)
+// marker is the handler that marks a covered server.
+type marker struct {
+	Handler   string `json:"handler"`
+	Covered   bool   `json:"covered"`
+	LogErrors bool   `json:"log_errors,omitempty"`
+}
 
-// outermost is a route without matchers, which all requests take and leave.
-func outermost() caddyhttp.Route {
-	return caddyhttp.Route{HandlersRaw: []json.RawMessage{record, json.RawMessage(`{"handler":"soc2_headers"}`)}}
+// outermost is a route without matchers, which all requests take and leave. On
+// a bare server, which has no error routes of its own, it logs errors.
+func outermost(bare bool) caddyhttp.Route {
+	return caddyhttp.Route{HandlersRaw: []json.RawMessage{
+		caddyconfig.JSON(marker{Handler: "soc2_audit", Covered: true, LogErrors: bare}, nil),
+		json.RawMessage(`{"handler":"soc2_headers"}`),
+	}}
 }
 
 func covers(routes caddyhttp.RouteList) bool {
-	return len(routes) > 0 && len(routes[0].HandlersRaw) > 0 && bytes.Equal(routes[0].HandlersRaw[0], record)
+	if len(routes) == 0 || len(routes[0].HandlersRaw) == 0 {
+		return false
+	}
+	var m marker
+	return json.Unmarshal(routes[0].HandlersRaw[0], &m) == nil && m.Handler == "soc2_audit" && m.Covered
 }
 
 // redirectServer is Caddy's name for the server that it adds for those HTTP to
