@@ -148,9 +148,6 @@ func reconcile(t *testing.T, l ledger, replies []reply) {
 	if nothing != unseen+silent {
 		t.Errorf("%d exchanges without a response; %d records whose response was not seen and %d counts", nothing, unseen, silent)
 	}
-	seenIDs := map[string]bool{}
-	for _, r := range replies { seenIDs[r.id] = true }
-	for id, r := range l.requests { if !seenIDs[id] { t.Log("DEBUG unseen", r) } }
 	total := 0
 	for _, n := range l.counts {
 		total += n

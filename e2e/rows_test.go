@@ -69,7 +69,7 @@ var rows = []row{
 	{"client leaves in a response", leave(func(s *stage) string { return s.plain }, nil, "/up/endless"), []string{"200 client_aborted"}, nil},
 	{"client leaves in a response over TLS", leave(secure, http1(), "/up/endless"), []string{"200 client_aborted"}, nil},
 	{"client leaves before a response", func(p *peer) { p.cut(p.head("GET", "/up/hang")) }, []string{"499 client_aborted"}, nil},
-	{"client leaves in its request's body", func(p *peer) { p.cut(p.head("POST", "/up/echo", "Content-Length: 100") + "part") }, []string{"400 client_aborted"}, nil},
+	{"client leaves in its request's body", func(p *peer) { p.cut(p.head("POST", "/up/echo", "Content-Length: 100") + "part") }, []string{"502 client_aborted"}, nil},
 
 	// HTTP/2 and HTTP/3.
 	{"h2 200", h2("GET", "/ok", "localhost"), []string{"200 complete"}, nil},
@@ -84,7 +84,7 @@ var rows = []row{
 	{"h3 client leaves in a response", h3("/up/endless", true), []string{"200 client_aborted"}, nil},
 
 	// What net/http answers before any handler.
-	{"malformed request line", text("GET\r\n\r\n"), nil, []string{"http1 malformed 400"}},
+	{"malformed request line", text("A line that is no request line\r\n\r\n"), nil, []string{"http1 malformed 400"}},
 	{"no host", text("GET / HTTP/1.1\r\n\r\n"), nil, []string{"http1 malformed 400"}},
 	{"two lengths", text("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx"), nil, []string{"http1 malformed 400"}},
 	{"malformed over TLS", func(p *peer) { p.sendTo(p.stage.secure, http1(), "GET\r\n\r\n") }, nil, []string{"http1 malformed 400"}},
@@ -94,8 +94,9 @@ var rows = []row{
 	{"transfer encoding", method("POST", "/ok", "Transfer-Encoding: wonders"), nil, []string{"http1 transfer_encoding 501"}},
 	{"version", text("GET / HTTP/3.0\r\nHost: localhost\r\n\r\n"), nil, []string{"http1 version 505"}},
 	{"OPTIONS *", text("OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"), nil, []string{"http1 options_asterisk 200"}},
-	{"part of a head", func(p *peer) { p.cut("GET / HT") }, nil, []string{"http1 head_cut_off 0"}},
-	{"slow head", func(p *peer) { p.sendTo(p.stage.hasty, nil, "GET / HT") }, nil, []string{"http1 head_timed_out 0"}},
+	{"part of a head", func(p *peer) { p.cut("GET / HT") }, nil, []string{"http1 malformed 400"}},
+	{"part of a head and a reset", func(p *peer) { p.reset("GET / HT") }, nil, []string{"http1 head_cut_off 0"}},
+	{"slow head", func(p *peer) { p.sendTo(p.stage.hasty, nil, "GET / HT") }, nil, []string{"http1 malformed 400"}},
 
 	// Connections and handshakes.
 	{"connect and close", func(p *peer) { p.cut("") }, nil, []string{"tcp closed_unused 0"}},
@@ -127,14 +128,18 @@ var rows = []row{
 	}), nil, []string{"http2 stream_error 0"}},
 }
 
-// cut writes text to the site without TLS, waits for the server to have it, and
-// closes.
+// cut writes text to the site without TLS, ends its side and reads the answer.
 func (p *peer) cut(text string) {
 	conn := p.dial(p.stage.plain, nil)
 	_, _ = io.WriteString(conn, text)
-	if tcp, ok := conn.Conn.(*net.TCPConn); ok {
-		_ = tcp.CloseWrite()
-	}
+	_ = conn.Conn.(*net.TCPConn).CloseWrite() //nolint:forcetypeassert // not TLS
 	readAll(conn)
+}
+
+// reset writes text to the site without TLS and resets the connection.
+func (p *peer) reset(text string) {
+	conn := p.dial(p.stage.plain, nil)
+	_, _ = io.WriteString(conn, text)
+	_ = conn.Conn.(*net.TCPConn).SetLinger(0) //nolint:forcetypeassert // not TLS
 	_ = conn.Close()
 }

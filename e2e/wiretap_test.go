@@ -55,25 +55,30 @@ func (c *tapped) Write(p []byte) (int, error) {
 }
 
 // dial opens a connection. With a TLS configuration it returns an error if the
-// handshake fails; the connection is counted nevertheless.
+// handshake fails; what came is kept nevertheless.
 func (w *wiretap) dial(ctx context.Context, addr string, config *tls.Config) (*tapped, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
 	c := &tapped{Conn: conn}
-	w.mu.Lock()
-	w.conns = append(w.conns, c)
-	w.mu.Unlock()
 	if config == nil {
+		w.keep(c)
 		return c, nil
 	}
-	secure := tls.Client(conn, config)
-	if err := secure.HandshakeContext(ctx); err != nil {
+	decrypted := &tapped{Conn: tls.Client(c, config)}
+	if err := decrypted.Conn.(*tls.Conn).HandshakeContext(ctx); err != nil { //nolint:forcetypeassert // made above
+		w.keep(c)
 		return nil, err
 	}
-	c.Conn = secure
-	return c, nil
+	w.keep(decrypted)
+	return decrypted, nil
+}
+
+func (w *wiretap) keep(c *tapped) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.conns = append(w.conns, c)
 }
 
 // stream counts a response of HTTP/3.
@@ -163,7 +168,6 @@ func readHTTP2(t *testing.T, in, out []byte) (list []reply) {
 func headerFrames(b []byte) (list []*http2.MetaHeadersFrame) {
 	framer := http2.NewFramer(io.Discard, bytes.NewReader(b))
 	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	framer.AllowIllegalReads = true
 	for {
 		f, err := framer.ReadFrame()
 		if err != nil && !strings.Contains(err.Error(), "stream error") {
