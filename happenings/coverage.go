@@ -36,10 +36,10 @@ import (
 // through them. The handlers do not show in the configuration that the admin
 // API returns.
 //
-// Two things that Caddy does depend on what was put there, and are made good: a
-// server without error routes still has its errors of status 500 and above in
-// the log http.log.error, and a request that nothing answers gets the status
-// that the app chooses (see unanswered).
+// What Caddy does only where there are no error routes stays so on a server that
+// had none: an error is answered with its status alone, and one of status 500
+// and above is in the log http.log.error. A request that nothing answers gets
+// the status that the app chooses.
 type Coverage struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -76,8 +76,11 @@ func (*Coverage) Provision(ctx caddy.Context) error {
 	if srv.Errors == nil {
 		srv.Errors = new(caddyhttp.HTTPErrorConfig)
 	}
-	if redirects != nil { // an error on the HTTP port is none of the sites' error pages'
-		srv.Errors.Routes = slices.Insert(srv.Errors.Routes, 0, bareError(portOf(app)))
+	switch {
+	case bare:
+		srv.Errors.Routes = append(srv.Errors.Routes, plainly(nil))
+	case redirects != nil: // an error on the HTTP port is none of the sites' error pages'
+		srv.Errors.Routes = slices.Insert(srv.Errors.Routes, 0, plainly(caddyhttp.MatcherSets{{portOf(app)}}))
 	}
 	srv.Errors.Routes = slices.Insert(srv.Errors.Routes, 0, outermost(bare))
 	return nil
@@ -184,14 +187,9 @@ func (p port) MatchWithError(r *http.Request) (bool, error) {
 	return err == nil && on == string(p), nil
 }
 
-// bareError answers the errors of a port with their status alone, as the server
-// for redirects would have.
-func bareError(p port) caddyhttp.Route {
-	return caddyhttp.Route{
-		MatcherSets: caddyhttp.MatcherSets{{p}},
-		Handlers:    []caddyhttp.MiddlewareHandler{caddyhttp.StaticResponse{StatusCode: "{http.error.status_code}"}},
-		Terminal:    true,
-	}
+// plainly is a route that answers errors with their status alone.
+func plainly(match caddyhttp.MatcherSets) caddyhttp.Route {
+	return caddyhttp.Route{MatcherSets: match, Handlers: []caddyhttp.MiddlewareHandler{plainStatus{}}}
 }
 
 // httpApp is the app whose server is being provisioned.
