@@ -130,37 +130,38 @@ func leave(addr func(*stage) string, config *tls.Config, path string) func(*peer
 	}
 }
 
-// two returns a client that speaks HTTP/2.
-func (p *peer) two() *http2.Transport {
-	tr := &http2.Transport{DialTLSContext: func(ctx context.Context, _, _ string, _ *tls.Config) (net.Conn, error) {
+// two returns a client that speaks HTTP/2. To it the connection is plain: the
+// tap is between it and TLS.
+func (p *peer) two() *http.Transport {
+	tr := &http.Transport{Protocols: new(http.Protocols), DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return p.tap.dial(ctx, p.stage.secure, tlsFor("localhost", "h2"))
 	}}
+	tr.Protocols.SetUnencryptedHTTP2(true)
 	p.t.Cleanup(tr.CloseIdleConnections)
 	return tr
 }
 
-// ask makes a request and reads its response to the end.
-func (p *peer) ask(rt http.RoundTripper, method, path, host string) (*http.Response, error) {
+// request makes a request for the site.
+func (p *peer) request(ctx context.Context, method, url, host string) *http.Request {
 	p.t.Helper()
-	req, err := http.NewRequestWithContext(p.t.Context(), method, "https://"+p.stage.secure+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	req.Host = host
 	req.Header.Set("User-Agent", p.name)
-	resp, err := rt.RoundTrip(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	_, err = io.Copy(io.Discard, resp.Body)
-	return resp, err
+	return req
 }
 
-// h2 asks over HTTP/2.
+// h2 asks over HTTP/2 and reads the response to its end.
 func h2(method, path, host string) func(*peer) {
 	return func(p *peer) {
-		if _, err := p.ask(p.two(), method, path, host); err != nil {
+		resp, err := p.two().RoundTrip(p.request(p.t.Context(), method, "http://"+p.stage.secure+path, host))
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		defer func() { _ = resp.Body.Close() }()
+		if _, err = io.Copy(io.Discard, resp.Body); err != nil {
 			p.t.Error(err)
 		}
 	}
@@ -168,12 +169,7 @@ func h2(method, path, host string) func(*peer) {
 
 // h2Leave resets a stream in the middle of its response.
 func h2Leave(p *peer) {
-	req, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, "https://localhost/up/endless", nil)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	req.Header.Set("User-Agent", p.name)
-	resp, err := p.two().RoundTrip(req)
+	resp, err := p.two().RoundTrip(p.request(p.t.Context(), http.MethodGet, "http://"+p.stage.secure+"/up/endless", "localhost"))
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -208,21 +204,15 @@ func block(fields ...string) []byte {
 func h3(path string, leaves bool) func(*peer) {
 	return func(p *peer) {
 		tr := &http3.Transport{TLSClientConfig: tlsFor("localhost", "h3")}
-		defer tr.Close()
+		defer func() { _ = tr.Close() }()
 		ctx, cancel := context.WithCancel(p.t.Context())
 		defer cancel()
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+p.stage.secure+path, nil)
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		req.Host = "localhost"
-		req.Header.Set("User-Agent", p.name)
-		resp, err := tr.RoundTrip(req)
+		resp, err := tr.RoundTrip(p.request(ctx, http.MethodGet, "https://"+p.stage.secure+path, "localhost"))
 		p.tap.stream(resp, err)
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		defer resp.Body.Close()
+		defer func() { _ = resp.Body.Close() }()
 		if leaves {
 			_, _ = io.ReadFull(resp.Body, make([]byte, 4096))
 			cancel()
@@ -260,7 +250,7 @@ func healthOf(service string, want codes.Code) func(*peer) {
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		_, err = healthpb.NewHealthClient(conn).Check(p.t.Context(), &healthpb.HealthCheckRequest{Service: service})
 		if got := status.Code(err); got != want {
 			p.t.Errorf("%v, want %v", err, want)

@@ -46,7 +46,9 @@ var rows = []row{
 	{"gzip", get("/zipped", "Accept-Encoding: gzip"), []string{"200 complete"}, nil},
 	{"abort", get("/abort"), []string{"0 dropped"}, nil},
 	{"100-continue", method("POST", "/up/echo", "Expect: 100-continue", "Content-Length: 4", "X: y\r\n\r\nbody"), []string{"200 complete"}, nil},
-	{"pipelined", func(p *peer) { p.send(p.head("GET", "/ok") + p.head("GET", "/empty") + p.head("GET", "/busy", closing)) }, []string{"200 complete", "204 complete", "503 complete"}, nil},
+	{"pipelined", func(p *peer) {
+		p.send(p.head("GET", "/ok") + p.head("GET", "/empty") + p.head("GET", "/busy", closing))
+	}, []string{"200 complete", "204 complete", "503 complete"}, nil},
 
 	// What an upstream makes of it.
 	{"103 and 102, then 200", get("/up/hints"), []string{"200 complete"}, nil},
@@ -69,7 +71,9 @@ var rows = []row{
 	{"client leaves in a response", leave(func(s *stage) string { return s.plain }, nil, "/up/endless"), []string{"200 client_aborted"}, nil},
 	{"client leaves in a response over TLS", leave(secure, http1(), "/up/endless"), []string{"200 client_aborted"}, nil},
 	{"client leaves before a response", func(p *peer) { p.cut(p.head("GET", "/up/hang")) }, []string{"499 client_aborted"}, nil},
-	{"client leaves in its request's body", func(p *peer) { p.cut(p.head("POST", "/up/echo", "Content-Length: 100") + "part") }, []string{"502 client_aborted"}, nil},
+	{"client leaves in its request's body", func(p *peer) { p.cut(p.head("POST", "/up/echo", "Content-Length: 100") + "part") }, []string{"(499|502) client_aborted"}, nil},
+	{"response cut by the write timeout", hastily("GET", "/up/endless"), []string{"200 client_aborted"}, nil},
+	{"body too slow for the read timeout", hastily("POST", "/up/echo", "Content-Length: 100"), []string{"(499|502) client_aborted"}, nil},
 
 	// HTTP/2 and HTTP/3.
 	{"h2 200", h2("GET", "/ok", "localhost"), []string{"200 complete"}, nil},
@@ -126,6 +130,11 @@ var rows = []row{
 		}
 		return err
 	}), nil, []string{"http2 stream_error 0"}},
+}
+
+// hastily asks the server whose timeouts are short.
+func hastily(method, path string, fields ...string) func(*peer) {
+	return func(p *peer) { p.sendTo(p.stage.hasty, nil, p.head(method, path, fields...)) }
 }
 
 // cut writes text to the site without TLS, ends its side and reads the answer.

@@ -124,9 +124,9 @@ func readHTTP1(in, out []byte) (list []reply) {
 		} else if _, err := io.Copy(io.Discard, req.Body); err != nil {
 			req.Close = true
 		}
-		resp, err := http.ReadResponse(responses, req)
+		resp, err := http.ReadResponse(responses, req) //nolint:bodyclose // of bytes that are here already
 		for err == nil && resp.StatusCode < 200 && resp.StatusCode != http.StatusSwitchingProtocols {
-			resp, err = http.ReadResponse(responses, req)
+			resp, err = http.ReadResponse(responses, req) //nolint:bodyclose // as above
 		}
 		if err != nil {
 			return list
