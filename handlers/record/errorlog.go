@@ -10,6 +10,22 @@ import (
 	"go.uber.org/zap"
 )
 
+// field is a field of a header.
+type field struct {
+	name   string
+	values []string
+}
+
+// fieldsOf returns what is in a header now. Few requests fail, so it costs less
+// than a copy of the map; the values are not copied.
+func fieldsOf(h http.Header) []field {
+	fields := make([]field, 0, len(h))
+	for name, values := range h {
+		fields = append(fields, field{name, values})
+	}
+	return fields
+}
+
 // logError says in the server's log what went wrong inside the server, with the
 // fields that Caddy gives such a line, and the request id. The request is shown
 // as it arrived: handlers may have put secrets for the upstream into its header.
@@ -19,18 +35,21 @@ func (h *Handler) logError(x *exchange, r *http.Request) {
 		return
 	}
 	arrived := *r
-	arrived.Host, arrived.Header = x.Host, x.header
+	arrived.Host, arrived.Header = x.Host, make(http.Header, len(x.fields))
+	for _, f := range x.fields {
+		arrived.Header[f.name] = f.values
+	}
 	request := caddyhttp.LoggableHTTPRequest{Request: &arrived}
 	names := []string{""}
 	if srv, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && srv != nil && srv.Logs != nil {
 		request.ShouldLogCredentials = srv.Logs.ShouldLogCredentials
 		names = loggerNames(srv.Logs, r)
 	}
-	message, fields := errorFields(err)
-	fields = append([]zap.Field{zap.Object("request", request), zap.Duration("duration", x.Duration)}, fields...)
-	fields = append(fields, zap.String("request_id", x.ID.String()))
+	message, details := errorFields(err)
+	details = append([]zap.Field{zap.Object("request", request), zap.Duration("duration", x.Duration)}, details...)
+	details = append(details, zap.String("request_id", x.ID.String()))
 	for _, name := range names {
-		h.errors.Named(name).Error(message, fields...)
+		h.errors.Named(name).Error(message, details...)
 	}
 }
 

@@ -4,7 +4,6 @@ package record
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"time"
 
@@ -107,7 +106,8 @@ type exchange struct {
 	writer  writer
 	handler *Handler      // that opened it
 	request *http.Request // as it was then
-	header  http.Header   // the request's, as it arrived; nil unless somebody may want it
+	header  http.Header   // the request's, as it arrived; nil unless wanted
+	fields  []field       // the same, for a line of the log of errors
 	active  bool          // a handler in the call stack will complete the record
 	done    bool          // the record was completed
 }
@@ -145,12 +145,11 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{}
 	x.Start = h.now()
 	x.ID = audit.NewID(x.Start)
-	switch {
-	case h.recorder.WantsHeaders():
-		x.header = r.Header.Clone()
-		x.writer.keeps = true
-	case h.LogErrors:
-		x.header = maps.Clone(r.Header) // for a log line at most: values are not copied
+	if h.recorder.WantsHeaders() {
+		x.header, x.writer.keeps = r.Header.Clone(), true
+	}
+	if h.LogErrors {
+		x.fields = fieldsOf(r.Header)
 	}
 	describe(&x.Event, r)
 	id := x.ID.String()
