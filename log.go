@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit/notary"
 	"github.com/caddy-soc2/caddy-soc2/audit/policy"
 	"github.com/caddy-soc2/caddy-soc2/happenings/ledger"
+	"github.com/caddy-soc2/caddy-soc2/happenings/wire"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -40,6 +41,7 @@ type sharedLog struct {
 	rejoin   sync.Mutex  // serializes reopening
 
 	counters policy.Counters // requests that policies left out
+	wire     *wire.Teller    // tells what reached no handler
 	teller   chan struct{}   // closed when the telling of them is to end
 	told     chan struct{}   // closed when it has ended
 
@@ -298,6 +300,7 @@ func (s *sharedLog) use(log *audit.Log, instance string) {
 	s.notary.Store(newNotary(log, instance))
 	s.teller, s.told = make(chan struct{}), make(chan struct{})
 	go s.tell(instance, s.teller, s.told)
+	s.tellWire(instance)
 }
 
 // tellEvery is how often the requests that policies leave out are recorded.
@@ -333,6 +336,7 @@ func (s *sharedLog) tellOmitted(instance string) {
 
 // shut closes the log, and what works for it.
 func (s *sharedLog) shut() error {
+	s.wire.Stop()
 	close(s.teller)
 	<-s.told
 	s.notary.Load().Close()

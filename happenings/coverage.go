@@ -15,6 +15,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-soc2/caddy-soc2/happenings/wire"
 )
 
 // Coverage is a listener wrapper that makes a server record every response
@@ -83,6 +85,7 @@ func (*Coverage) Provision(ctx caddy.Context) error {
 		srv.Errors.Routes = slices.Insert(srv.Errors.Routes, 0, plainly(caddyhttp.MatcherSets{{portOf(app)}}))
 	}
 	srv.Errors.Routes = slices.Insert(srv.Errors.Routes, 0, outermost(bare))
+	wire.Watch(srv)
 	return nil
 }
 
@@ -96,10 +99,13 @@ type marker struct {
 // outermost is a route without matchers, which all requests take and leave. On
 // a bare server, which has no error routes of its own, it logs errors.
 func outermost(bare bool) caddyhttp.Route {
-	return caddyhttp.Route{HandlersRaw: []json.RawMessage{
-		caddyconfig.JSON(marker{Handler: "soc2_audit", Covered: true, LogErrors: bare}, nil),
-		json.RawMessage(`{"handler":"soc2_headers"}`),
-	}}
+	return caddyhttp.Route{
+		Handlers: []caddyhttp.MiddlewareHandler{wire.Entered{}}, // before those below
+		HandlersRaw: []json.RawMessage{
+			caddyconfig.JSON(marker{Handler: "soc2_audit", Covered: true, LogErrors: bare}, nil),
+			json.RawMessage(`{"handler":"soc2_headers"}`),
+		},
+	}
 }
 
 func covers(routes caddyhttp.RouteList) bool {
@@ -202,8 +208,9 @@ func httpApp(ctx caddy.Context) *caddyhttp.App {
 	return nil
 }
 
-// WrapListener returns the listener as it is.
-func (*Coverage) WrapListener(ln net.Listener) net.Listener { return ln }
+// WrapListener counts the connections that bring no request, and the requests
+// that reach no handler.
+func (*Coverage) WrapListener(ln net.Listener) net.Listener { return wire.All.Listen(ln) }
 
 // UnmarshalCaddyfile implements caddyfile.Unmarshaler. There are no options.
 func (*Coverage) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
