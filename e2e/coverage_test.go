@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -110,7 +111,7 @@ func TestOneRecordOrOneCountForEach(t *testing.T) {
 	if !maps.Equal(l.counts, wantCounts) {
 		t.Errorf("counts\n%v, want\n%v", l.counts, wantCounts)
 	}
-	reconcile(t, l, tap.replies(t))
+	reconcile(t, l, tap)
 	t.Log("\n" + h.verify())
 }
 
@@ -118,23 +119,29 @@ func TestOneRecordOrOneCountForEach(t *testing.T) {
 // is a record with the same status; what has none is counted under its status;
 // what brought nothing is a record whose response did not get out, or a count
 // without a status.
-func reconcile(t *testing.T, l ledger, replies []reply) {
+func reconcile(t *testing.T, l ledger, tap *wiretap) {
 	t.Helper()
+	replies := tap.replies(t)
 	unseen := len(l.requests)
-	nothing, counted, silent := 0, map[string]int{}, 0
+	nothing, counted, silent := 0, map[int]int{}, 0
 	for key, n := range l.counts {
-		if status := key[strings.LastIndexByte(key, ' ')+1:]; status != "0" {
-			counted[status] += n
-		} else {
+		status, _ := strconv.Atoi(key[strings.LastIndexByte(key, ' ')+1:])
+		if status == 0 {
 			silent += n
+		} else {
+			counted[status] += n
 		}
+	}
+	for status, n := range tap.unheard {
+		counted[status] -= n
+		silent += n
 	}
 	for _, r := range replies {
 		switch {
 		case r.status == 0:
 			nothing++
 		case r.id == "":
-			counted[fmt.Sprint(r.status)]--
+			counted[r.status]--
 		default:
 			unseen--
 			if got, ok := l.requests[r.id]; !ok || got.status != r.status {
@@ -144,7 +151,7 @@ func reconcile(t *testing.T, l ledger, replies []reply) {
 	}
 	for status, n := range counted {
 		if n != 0 {
-			t.Errorf("status %s: %d more in the counts than on the wire", status, n)
+			t.Errorf("status %d: %d more in the counts than on the wire", status, n)
 		}
 	}
 	if nothing != unseen+silent {

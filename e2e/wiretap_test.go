@@ -23,7 +23,8 @@ import (
 type wiretap struct {
 	mu      sync.Mutex
 	conns   []*tapped
-	streams []reply // of HTTP/3, whose bytes only QUIC can read
+	streams []reply     // of HTTP/3, whose bytes only QUIC can read
+	unheard map[int]int // by status, answers to clients that had gone
 }
 
 // reply is what came back for one request or, if none did, for one connection.
@@ -79,6 +80,17 @@ func (w *wiretap) keep(c *tapped) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.conns = append(w.conns, c)
+}
+
+// deaf notes that the server may answer a connection, but the client cannot
+// hear it: it is among the replies without a status.
+func (w *wiretap) deaf(status int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.unheard == nil {
+		w.unheard = map[int]int{}
+	}
+	w.unheard[status]++
 }
 
 // stream counts a response of HTTP/3.
