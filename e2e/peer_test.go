@@ -240,6 +240,28 @@ func socket(p *peer) {
 	_ = ws.Close()
 }
 
+// h3Socket opens a WebSocket over HTTP/3 (RFC 9220) and has a message echoed.
+func h3Socket(p *peer) {
+	tr := &http3.Transport{TLSClientConfig: tlsFor("localhost", "h3")}
+	defer func() { _ = tr.Close() }()
+	body, send := io.Pipe()
+	req := p.request(p.t.Context(), http.MethodConnect, "https://"+p.stage.secure+"/up/ws", "localhost")
+	req.Proto, req.Body, req.ContentLength = "websocket", body, -1
+	req.Header.Set("Origin", "https://localhost")
+	req.Header.Set("Sec-WebSocket-Version", "13")
+	resp, err := tr.RoundTrip(req)
+	p.tap.stream(resp, err)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	_, _ = io.WriteString(send, "\x81\x82\x00\x00\x00\x00hi") // a text frame, masked with zeros
+	if _, err := io.ReadFull(resp.Body, make([]byte, len("\x81\x02hi"))); err != nil {
+		p.t.Error(err)
+	}
+	_ = send.Close()
+}
+
 // healthOf asks gRPC's health service about a service.
 func healthOf(service string, want codes.Code) func(*peer) {
 	return func(p *peer) {

@@ -86,6 +86,7 @@ var rows = []row{
 	{"gRPC with an error in its trailers", healthOf("none", codes.NotFound), []string{"200 complete"}, nil},
 	{"h3 200", h3("/ok", false), []string{"200 complete"}, nil},
 	{"h3 503", h3("/busy", false), []string{"503 complete"}, nil},
+	{"h3 WebSocket", h3Socket, []string{"200 hijacked"}, nil},
 	{"h3 client leaves in a response", h3("/up/endless", true), []string{"200 client_aborted"}, nil},
 
 	// What net/http answers before any handler.

@@ -18,6 +18,12 @@ import (
 // nobody has written when it returns for one of 200.
 type unanswered int
 
+// CaddyModule returns the Caddy module information, for the name that Caddy's
+// metrics have for the route. The module is not registered.
+func (status unanswered) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.soc2_unmatched", New: func() caddy.Module { return status }}
+}
+
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (status unanswered) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	err := next.ServeHTTP(w, r)
