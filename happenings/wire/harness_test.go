@@ -15,11 +15,14 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"golang.org/x/net/http2"
+
+	"github.com/caddy-soc2/caddy-soc2/audit/boundary"
 )
 
 // server is an http.Server made as Caddy makes its own (caddyhttp.App.Start).
@@ -259,6 +262,12 @@ func (s *server) want(want map[string]int64) {
 		<-tick.C
 	}
 	s.counts.Return(s.counts.Take(true))
+	for name := range want {
+		id, _, _ := strings.Cut(name, " ")
+		if !classes()[id] {
+			s.t.Errorf("%s is not among the classes that package boundary says are counted", id)
+		}
+	}
 	if got := s.counted(); fmt.Sprint(got) != fmt.Sprint(want) {
 		s.t.Errorf("counted %v, want %v", got, want)
 	}
@@ -295,4 +304,32 @@ func sum(m map[string]int64) (n int64) {
 		n += c
 	}
 	return n
+}
+
+// classes are those of which the boundary says that they are counted.
+func classes() map[string]bool {
+	m := map[string]bool{}
+	for _, c := range boundary.Now().Classes {
+		m[c.ID] = c.Covered == boundary.Count
+	}
+	return m
+}
+
+// TestBoundaryNamesReasons that there are.
+func TestBoundaryNamesReasons(t *testing.T) {
+	for id, counted := range classes() {
+		layer, reason, _ := strings.Cut(id, "/")
+		if counted && (layerOf(layer).String() != layer || reasonOf(layer, reason).String() != reason) {
+			t.Errorf("nothing is counted as %s", id)
+		}
+	}
+	for r := range reasons {
+		named := false
+		for l := range layers {
+			named = named || classes()[l.String()+"/"+r.String()]
+		}
+		if !named {
+			t.Errorf("no class is named after the reason %s", r)
+		}
+	}
 }
