@@ -57,6 +57,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //		instance <name>
 //		profile  baseline|strict|api
 //		data_dir <path>
+//		unmatched <status>
 //		audit {
 //			mode       durable|async|strict
 //			on_failure refuse|count
@@ -96,13 +97,15 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = text(d, &a.ProfileName)
 		case "data_dir":
 			err = text(d, &a.DataDir)
+		case "unmatched":
+			err = a.unmatched(d)
 		case "audit":
 			err = a.Audit.unmarshal(d)
 		case "witness_server":
 			a.Witness = new(WitnessServer)
 			err = a.Witness.unmarshal(d)
 		default:
-			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, audit and witness_server", d.Val())
+			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, unmatched, audit and witness_server", d.Val())
 		}
 		if err != nil {
 			return err

@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit/policy"
 	"github.com/caddy-soc2/caddy-soc2/happenings/ledger"
 	"github.com/caddy-soc2/caddy-soc2/happenings/metrics"
+	"github.com/caddy-soc2/caddy-soc2/happenings/wire"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -43,6 +44,7 @@ type sharedLog struct {
 	counters policy.Counters // requests that policies left out
 
 	life   sync.Mutex    // guards the fields below, and that the log is closed once
+	wire   *wire.Teller  // tells what reached no handler
 	teller chan struct{} // closed when the telling of the counters is to end; nil: shut
 	told   chan struct{} // closed when it has ended
 
@@ -304,6 +306,7 @@ func (s *sharedLog) use(log *audit.Log, instance string) {
 	s.notary.Store(newNotary(log, instance))
 	s.teller, s.told = make(chan struct{}), make(chan struct{})
 	go s.tell(instance, s.teller, s.told)
+	s.tellWire(instance)
 }
 
 // tellEvery is how often the requests that policies leave out are recorded.
@@ -344,6 +347,7 @@ func (s *sharedLog) shut() error {
 	if s.teller == nil {
 		return nil
 	}
+	s.wire.Stop()
 	close(s.teller)
 	<-s.told
 	s.teller = nil

@@ -57,6 +57,12 @@ type App struct {
 	// api. Default: baseline.
 	ProfileName string `json:"profile,omitempty"`
 
+	// Unmatched is the status of requests that no route answers, on servers with
+	// the listener wrapper: 200, with which Caddy answers them, empty, or a
+	// status from 400 to 599, which is an error that a site's error routes may
+	// answer. Default: 404 if the profile is strict, otherwise 200.
+	Unmatched int `json:"unmatched,omitempty"`
+
 	// DataDir is the directory of the log and of its key. Placeholders
 	// like {env.NAME} are replaced. Default: soc2 in Caddy's data directory.
 	DataDir string `json:"data_dir,omitempty"`
@@ -248,6 +254,9 @@ func (a *App) check() error {
 	}
 	if !headers.Known(a.ProfileName) {
 		return fmt.Errorf("soc2: profile %q: choose baseline, strict or api", a.ProfileName)
+	}
+	if err := a.checkUnmatched(); err != nil {
+		return err
 	}
 	if err := a.Audit.check(); err != nil {
 		return err

@@ -35,6 +35,7 @@ type site struct {
 	data        string
 	https, http int
 	client      *http.Client
+	stock       bool // without the listener wrapper
 }
 
 func newSite(t *testing.T) *site {
@@ -67,7 +68,8 @@ func freePort(t *testing.T) int {
 	return 0
 }
 
-// load runs a Caddyfile. GLOBAL stands for the options that every test needs.
+// load runs a Caddyfile. GLOBAL stands for the options that every test needs,
+// ROOT for a directory of the test, DATA for that of soc2 in it.
 func (s *site) load(caddyfile string) error {
 	s.t.Helper()
 	global := fmt.Sprintf(`
@@ -78,14 +80,18 @@ func (s *site) load(caddyfile string) error {
 	storage file_system %s/caddy
 	http_port %d
 	default_bind 127.0.0.1
+`, s.data, s.http)
+	if !s.stock {
+		global += `
 	servers {
 		listener_wrappers {
 			soc2
 			tls
 		}
 	}
-`, s.data, s.http)
-	r := strings.NewReplacer("GLOBAL", global, "DATA", filepath.Join(s.data, "soc2"), "SITE", fmt.Sprintf("https://localhost:%d", s.https))
+`
+	}
+	r := strings.NewReplacer("GLOBAL", global, "DATA", filepath.Join(s.data, "soc2"), "ROOT", s.data, "SITE", fmt.Sprintf("https://localhost:%d", s.https))
 	out, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(r.Replace(caddyfile)), nil)
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -111,7 +112,7 @@ func chain(h *Handler, inner caddyhttp.Handler) caddyhttp.Handler {
 }
 
 func newHandler(r *recorder, covered bool) *Handler {
-	return &Handler{Covered: covered, recorder: r, now: time.Now, logger: zap.NewNop()}
+	return &Handler{Covered: covered, recorder: r, now: time.Now, errors: zap.NewNop()}
 }
 
 const large = 256 << 10
@@ -446,7 +447,9 @@ func TestBrokenResponsesAreRecorded(t *testing.T) {
 		inner handlerFunc
 		end   audit.End
 	}{
-		"panic": {func(http.ResponseWriter, *http.Request) error { panic(http.ErrAbortHandler) }, audit.EndPanicked},
+		"panic":  {func(http.ResponseWriter, *http.Request) error { panic("a bug") }, audit.EndPanicked},
+		"abort":  {func(http.ResponseWriter, *http.Request) error { panic(http.ErrAbortHandler) }, audit.EndDropped},
+		"goexit": {func(http.ResponseWriter, *http.Request) error { runtime.Goexit(); return nil }, audit.EndPanicked},
 		"too short": {func(w http.ResponseWriter, _ *http.Request) error {
 			w.Header().Set("Content-Length", "9")
 			_, err := io.WriteString(w, "x")
@@ -473,9 +476,9 @@ func TestConnectionIsNotGivenBeforeItsRecord(t *testing.T) {
 	for _, announced := range []bool{false, true} {
 		for _, fails := range []error{nil, errors.New("disk full")} {
 			rec := &recorder{withhold: true, ahead: fails}
-			returned := make(chan struct{})
 			const switched = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
-			handler := chain(newHandler(rec, true), handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+			recorded := make(chan struct{}) // the server does not wait for connections that were taken over
+			inner := chain(newHandler(rec, true), handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 				if announced {
 					w.Header().Set("Connection", "Upgrade")
 					w.Header().Set("Upgrade", "x")
@@ -495,9 +498,12 @@ func TestConnectionIsNotGivenBeforeItsRecord(t *testing.T) {
 				return conn.Close()
 			}))
 			srv := serve(t, false, handlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-				defer close(returned)
-				return handler.ServeHTTP(w, r)
-			}), nil)
+				defer close(recorded)
+				return inner.ServeHTTP(w, r)
+			}), chain(newHandler(rec, true), handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return nil
+			})))
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -509,8 +515,8 @@ func TestConnectionIsNotGivenBeforeItsRecord(t *testing.T) {
 				status = resp.StatusCode
 				_ = resp.Body.Close()
 			}
+			<-recorded
 			srv.Close()
-			<-returned // nobody waits for who took a connection over
 			if (fails == nil) != (status == http.StatusSwitchingProtocols) {
 				t.Errorf("announced %t, log %v: status %d", announced, fails, status)
 			}

@@ -31,11 +31,13 @@ type writer struct {
 
 	id        []string // value of the request id header
 	owner     *exchange
-	opened    bool
+	opened    bool // it is recorded that the connection is taken over
 	tunnels   bool // the method makes any success a tunnel (RFC 9110, section 9.3.6)
 	withholds bool
 	isHead    bool
-	bodiless  bool // the method or status allows no body
+	bodiless  bool        // the method or status allows no body
+	keeps     bool        // sent is wanted
+	sent      http.Header // as it left: handlers may change theirs afterwards
 
 	declared int64 // Content-Length, or -1
 	bytes    int64 // of the body, as the handlers wrote it
@@ -87,15 +89,31 @@ func (w *writer) commit(status int) {
 			w.declared = n
 		}
 	}
+	if w.keeps {
+		w.sent = w.Header().Clone()
+	}
 }
+
+// sentHeader is the header of the response, as the client has it or will.
+func (w *writer) sentHeader() http.Header {
+	if w.sent != nil {
+		return w.sent
+	}
+	return w.Header()
+}
+
+// taken reports whether the connection, or the stream of HTTP/2 or HTTP/3 that
+// stands for one, is the handler's.
+func (w *writer) taken() bool { return w.opened || w.Hijacked() }
 
 // open records, once, that the connection is about to be taken over.
 func (w *writer) open(status int) error {
 	if w.opened {
 		return nil
 	}
-	w.opened = true
-	return w.owner.opening(status)
+	err := w.owner.opening(status)
+	w.opened = err == nil
+	return err
 }
 
 // Hijack implements http.Hijacker.
