@@ -159,8 +159,15 @@ func Lookup(fsys durable.FS, dir, period, member, value string) (string, error) 
 }
 
 // Periods lists the periods whose keys exist, in the order of their names.
-func (p *Pseudonyms) Periods() ([]Period, error) {
-	entries, err := p.fs.ReadDir(p.dir)
+func (p *Pseudonyms) Periods() ([]Period, error) { return Periods(p.fs, filepath.Dir(p.dir)) }
+
+// Periods is Pseudonyms.Periods for a directory of keys that may be in use. One
+// without pseudonyms has none.
+func Periods(fsys durable.FS, dir string) ([]Period, error) {
+	entries, err := fsys.ReadDir(filepath.Join(dir, "pseudonyms"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listing pseudonym keys: %w", err)
 	}
