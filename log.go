@@ -95,12 +95,15 @@ func logKeys(a *App, dir string) (audit.KeySet, error) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, checkpoint.File)); err == nil {
 		keys, err := source.LoadSet()
-		if errors.Is(err, fs.ErrNotExist) {
+		if _, inFile := source.File(); inFile && errors.Is(err, fs.ErrNotExist) { // of others the error says what to do
 			return keys, fmt.Errorf("%w: it is the key of the log in %s: put it back, or set audit dir to another directory to begin a new log", err, dir)
 		}
 		return keys, err
 	}
 	if _, err := source.Ensure(durable.OS{}, a.InstanceName+"/soc2"); err != nil {
+		if _, inFile := source.File(); !inFile {
+			return audit.KeySet{}, err
+		}
 		return audit.KeySet{}, remedy(err, "make it writable, or set data_dir or audit key to a place that is")
 	}
 	return source.LoadSet()

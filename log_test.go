@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 )
@@ -169,6 +170,35 @@ func TestAnotherDirectoryIsOpenedBeforeTheOldIsGivenUp(t *testing.T) {
 	old.Miss(audit.CauseFailure, audit.Missed{Refused: 1})
 	if told := refusals(t, s); told != 2 {
 		t.Errorf("the log tells of %d requests that were refused, not 2", told)
+	}
+}
+
+// TestMissingKeyHasOneRemedy: of a key that is in no file, for a log that is to be
+// begun and for one that exists.
+func TestMissingKeyHasOneRemedy(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, checkpoint.File), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("CREDENTIALS_DIRECTORY", t.TempDir())
+	for key, want := range map[string]string{
+		"env:SOC2_TEST_NO_KEY":   "name another source",
+		"credential:no.key":      "service's unit",
+		filepath.Join(dir, "no"): "to begin a new log",
+	} {
+		for _, log := range []string{dir, t.TempDir()} {
+			_, err := logKeys(&App{InstanceName: "test", Audit: Audit{Key: key}}, log)
+			if filepath.IsAbs(key) && log != dir {
+				if err != nil { // it is made
+					t.Error(err)
+				}
+				continue
+			}
+			if err == nil || !errors.Is(err, os.ErrNotExist) || !strings.HasSuffix(err.Error(), want) || strings.Contains(err.Error(), "make it writable") {
+				t.Errorf("%s: %v", key, err)
+			}
+		}
+		_ = os.Remove(filepath.Join(dir, "no"))
 	}
 }
 
