@@ -141,6 +141,10 @@ func TestPersonalDataIsProtected(t *testing.T) {
 		t.Errorf("exit %d:\n%s", code, p.text())
 	}
 	h.verify()
+	data := filepath.Dir(h.logDir())
+	if code, out := h.run("soc2-verify", data, "--key", h.key()); code != 3 || !strings.Contains(out, "did you mean "+h.logDir()+"?") {
+		t.Errorf("the data directory: exit %d: %s", code, out)
+	}
 	kinds := map[audit.Kind]int{}
 	var left int64
 	_, err = records.Dir{FS: os.DirFS(h.logDir())}.Scan(0, func(_ int64, b []byte) error {
