@@ -168,6 +168,9 @@ func (a *Audit) checkpoint(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return d.Errf("soc2 audit checkpoint every %q: it is not a duration like 10s", args[1])
 	}
+	if interval <= 0 {
+		return d.Errf("soc2 audit checkpoint every %q: it must be at least %s; leave it out for the default", args[1], minCheckpointInterval)
+	}
 	a.CheckpointInterval = caddy.Duration(interval)
 	return nil
 }
@@ -181,11 +184,17 @@ func (a *Audit) scrub(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return d.Errf("soc2 audit scrub every %q: it is not a duration like 24h", args[1])
 	}
+	if interval <= 0 {
+		return d.Errf("soc2 audit scrub every %q: it must be at least %s; the log cannot be kept without verifying itself", args[1], minScrub)
+	}
 	a.ScrubInterval = caddy.Duration(interval)
 	if len(args) == 3 {
 		n, err := humanize.ParseBytes(args[2])
-		if err != nil || n == 0 || n > 1<<31-1 {
+		if err != nil || n > 1<<31-1 {
 			return d.Errf("soc2 audit scrub rate %q: it is not a size like 8MiB", args[2])
+		}
+		if n < minScrubRate {
+			return d.Errf("soc2 audit scrub rate %q: it must be at least 256KiB", args[2])
 		}
 		a.ScrubRate = int(n)
 	}
@@ -292,6 +301,9 @@ func duration(d *caddyfile.Dispenser, to *caddy.Duration) error {
 	if err != nil {
 		return d.Errf("%s %q: it is not a duration like 10s", name, arg)
 	}
+	if v <= 0 {
+		return d.Errf("%s %q: it must be more than nothing; leave %s out for the default", name, arg, name)
+	}
 	*to = caddy.Duration(v)
 	return nil
 }
@@ -306,6 +318,9 @@ func size(d *caddyfile.Dispenser, to *int) error {
 	n, err := humanize.ParseBytes(arg)
 	if err != nil || n > 1<<31-1 {
 		return d.Errf("%s %q: it is not a size like 16MiB", name, arg)
+	}
+	if n == 0 {
+		return d.Errf("%s %q: it must be more than nothing; leave %s out for the default", name, arg, name)
 	}
 	*to = int(n)
 	return nil

@@ -16,10 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
-	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -97,7 +93,7 @@ type Audit struct {
 	OnFailure string `json:"on_failure,omitempty"`
 
 	// QueueBytes is how many bytes of records may wait for the disk. When it is
-	// full requests wait. Default: 16777216 (16 MiB).
+	// full requests wait. Default: 16777216 (16 MiB). Minimum: 1048576 (1 MiB).
 	QueueBytes int `json:"queue_bytes,omitempty"`
 
 	// Deadline is how long the disk may take to answer before on_failure
@@ -131,7 +127,7 @@ type Audit struct {
 	ScrubInterval caddy.Duration `json:"scrub_interval,omitempty"`
 
 	// ScrubRate is how many bytes of the log are read in a second at most while
-	// it verifies itself. Default: 8388608 (8 MiB).
+	// it verifies itself. Default: 8388608 (8 MiB). Minimum: 262144 (256 KiB).
 	ScrubRate int `json:"scrub_rate,omitempty"`
 
 	Anchors
@@ -160,16 +156,6 @@ const (
 
 	witnessFolder  = "witness"
 	witnessKeyFile = "keys/witness.key"
-)
-
-const (
-	defaultCheckpointInterval = 10 * time.Second
-	minCheckpointInterval     = 100 * time.Millisecond
-
-	minQueueBytes = 1 << 20
-	minDeadline   = 100 * time.Millisecond
-	minRetain     = 24 * time.Hour
-	minScrub      = time.Minute
 )
 
 // CaddyModule returns the Caddy module information.
@@ -207,101 +193,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return a.openWitness()
 }
 
-func (a *App) setDefaults() error {
-	repl := caddy.NewReplacer()
-	for _, s := range []*string{&a.InstanceName, &a.DataDir, &a.Audit.Dir, &a.Audit.Key} {
-		*s = repl.ReplaceKnown(*s, "")
-	}
-	if a.InstanceName == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return fmt.Errorf("soc2: instance: the host has no name: set instance: %w", err)
-		}
-		a.InstanceName = host
-	}
-	if a.ProfileName == "" {
-		a.ProfileName = headers.Baseline
-	}
-	if a.DataDir == "" {
-		a.DataDir = defaultDataDir()
-	}
-	if a.Audit.Mode == "" {
-		a.Audit.Mode = modeDurable
-	}
-	if a.Audit.OnFailure == "" {
-		a.Audit.OnFailure = onFailureRefuse
-	}
-	if a.Audit.Dir == "" {
-		a.Audit.Dir = filepath.Join(a.DataDir, logFolder)
-	}
-	if a.Audit.Key == "" {
-		a.Audit.Key = filepath.Join(a.DataDir, filepath.FromSlash(keyFile))
-	}
-	if w := a.Witness; w != nil {
-		w.setDefaults(a)
-	}
-	if a.Audit.CheckpointInterval == 0 {
-		a.Audit.CheckpointInterval = caddy.Duration(defaultCheckpointInterval)
-	}
-	return nil
-}
-
-func defaultDataDir() string { return filepath.Join(caddy.AppDataDir(), dataFolder) }
-
-func (a *App) check() error {
-	if strings.ContainsAny(a.InstanceName, " +\t\r\n") {
-		return fmt.Errorf("soc2: instance %q: a name has no spaces and no plus", a.InstanceName)
-	}
-	if !headers.Known(a.ProfileName) {
-		return fmt.Errorf("soc2: profile %q: choose baseline, strict or api", a.ProfileName)
-	}
-	if err := a.checkUnmatched(); err != nil {
-		return err
-	}
-	if err := a.Audit.check(); err != nil {
-		return err
-	}
-	if err := a.Audit.Privacy.check(); err != nil {
-		return err
-	}
-	if a.Witness != nil {
-		if _, err := a.Witness.known(); err != nil {
-			return fmt.Errorf("soc2: witness_server: %w", err)
-		}
-	}
-	var err error
-	a.anchors, err = a.Audit.notaryConfig()
-	return err
-}
-
-func (a *Audit) check() error {
-	if a.Mode != modeDurable && a.Mode != modeAsync && a.Mode != modeStrict {
-		return fmt.Errorf("soc2: audit mode %q: choose durable, async or strict", a.Mode)
-	}
-	if a.OnFailure != onFailureRefuse && a.OnFailure != onFailureCount {
-		return fmt.Errorf("soc2: audit on_failure %q: choose refuse or count", a.OnFailure)
-	}
-	if n := a.QueueBytes; n != 0 && n < minQueueBytes {
-		return fmt.Errorf("soc2: audit queue_bytes %d: it must be at least %d", n, minQueueBytes)
-	}
-	if d := time.Duration(a.Deadline); d != 0 && d < minDeadline {
-		return fmt.Errorf("soc2: audit deadline %s: it must be at least %s", d, minDeadline)
-	}
-	if d := time.Duration(a.Retain); d != 0 && d < minRetain {
-		return fmt.Errorf("soc2: audit retain %s: it must be at least %s", d, minRetain)
-	}
-	if d := time.Duration(a.ScrubInterval); d != 0 && d < minScrub {
-		return fmt.Errorf("soc2: audit scrub_interval %s: it must be at least %s", d, minScrub)
-	}
-	if a.ScrubRate < 0 {
-		return fmt.Errorf("soc2: audit scrub_rate %d: it must not be negative", a.ScrubRate)
-	}
-	if d := time.Duration(a.CheckpointInterval); d < minCheckpointInterval {
-		return fmt.Errorf("soc2: audit checkpoint_interval %s: it must be at least %s", d, minCheckpointInterval)
-	}
-	return nil
-}
-
 // Start applies the settings that a rejected configuration must not touch.
 func (a *App) Start() error {
 	if a.locked != nil {
@@ -311,6 +202,9 @@ func (a *App) Start() error {
 		if err := a.useWitness(); err != nil {
 			return fmt.Errorf("soc2: witness: %w", err)
 		}
+	}
+	if err := a.privacy.use(); err != nil {
+		return err
 	}
 	return a.log.configure(a)
 }

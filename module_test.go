@@ -500,6 +500,17 @@ func TestRejectedConfigurationsNameTheRemedy(t *testing.T) {
 		"period":           {"audit {\n pseudonymize {\n period year\n}\n}", "day, week, month or quarter"},
 		"recipient":        {"audit {\n encrypt bogus\n}", "age1"},
 		"sealed member":    {"audit {\n encrypt age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p {\n members request.body\n}\n}", "must be one of"},
+		"no checkpoints":   {"audit {\n checkpoint every 0s\n}", "at least 100ms"},
+		"no queue":         {"audit {\n queue 0\n}", "leave queue out for the default"},
+		"small queue":      {"audit {\n queue 1KiB\n}", "audit queue 1024 (queue_bytes): it must be at least 1048576 bytes"},
+		"no deadline":      {"audit {\n deadline 0\n}", "leave deadline out for the default"},
+		"no retention":     {"audit {\n retain 0s\n}", "leave retain out for the default"},
+		"no scrubbing":     {"audit {\n scrub every 0s\n}", "at least 1m0s"},
+		"much scrubbing":   {"audit {\n scrub every 1s\n}", "audit scrub every 1s (scrub_interval): it must be at least 1m0s"},
+		"slow scrubbing":   {"audit {\n scrub every 24h 1B\n}", "at least 256KiB"},
+		"no witnessing":    {"audit {\n witness_interval 0\n}", "leave witness_interval out for the default"},
+		"no stamping":      {"audit {\n timestamp http://tsa.example {\n interval 0s\n}\n}", "leave interval out for the default"},
+		"no roots":         {"audit {\n timestamp http://tsa.example {\n roots /nonexistent\n}\n}", "name a file with the authority's root certificates (PEM), or leave roots out"},
 		"witnessed log":    {"witness_server {\n log bogus\n}", "NAME+HASH+KEY"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -121,18 +122,49 @@ type privacy struct {
 
 	pseudonyms *kept[*personal.Pseudonyms]
 	sealer     *kept[*personal.Sealer]
+	changes    []func() error // apply the settings to what is shared
+}
+
+// use applies the settings of the configuration that now runs to what it shares
+// with the one before.
+func (p *privacy) use() error {
+	for _, change := range p.changes {
+		if err := change(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // stores holds what is open once in a process, by directory and kind: keys that
 // configurations share through a reload.
 var stores = caddy.NewUsagePool()
 
-// kept is something open that configurations share. Its settings cannot change
-// while it is open.
+// kept is something open that configurations share.
 type kept[T io.Closer] struct {
-	name     string
+	name string
+	it   T
+
+	mu       sync.Mutex // guards the field below
 	settings []byte
-	it       T
+}
+
+// set applies settings, if they are others than it has.
+func (k *kept[T]) set(settings any, apply func(T) error) error {
+	text, err := json.Marshal(settings)
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if bytes.Equal(k.settings, text) {
+		return nil
+	}
+	if err := apply(k.it); err != nil {
+		return err
+	}
+	k.settings = text
+	return nil
 }
 
 // Destruct implements caddy.Destructor.
@@ -147,7 +179,8 @@ func (k *kept[T]) release() error {
 	return err
 }
 
-// keep opens something or joins it, by its directory and its kind.
+// keep opens something with some settings or joins it as it is, by its directory
+// and its kind.
 func keep[T io.Closer](name string, settings any, open func() (T, error)) (*kept[T], error) {
 	text, err := json.Marshal(settings)
 	if err != nil {
@@ -155,15 +188,15 @@ func keep[T io.Closer](name string, settings any, open func() (T, error)) (*kept
 	}
 	v, _, err := stores.LoadOrNew(name, func() (caddy.Destructor, error) {
 		it, err := open()
-		return &kept[T]{name, text, it}, err
+		return &kept[T]{name: name, it: it, settings: text}, err
 	})
 	if err != nil {
 		return nil, err
 	}
 	k, ok := v.(*kept[T])
-	if !ok || !bytes.Equal(k.settings, text) {
-		_, _ = stores.Delete(name) // it stays open for the configuration that runs
-		return nil, errors.New("its settings cannot change while the server runs: restart to change them")
+	if !ok {
+		_, _ = stores.Delete(name)
+		return nil, fmt.Errorf("%s is in use for something else", name)
 	}
 	return k, nil
 }
@@ -210,9 +243,13 @@ func (a *App) openPrivacy() (err error) {
 
 func (a *App) openPseudonyms(c *Pseudonymize) (*kept[*personal.Pseudonyms], error) {
 	dir, unit := filepath.Join(a.DataDir, keysFolder), c.unit()
-	return keep(dir+"#pseudonyms", unit, func() (*personal.Pseudonyms, error) {
+	k, err := keep(dir+"#pseudonyms", unit, func() (*personal.Pseudonyms, error) {
 		return personal.OpenPseudonyms(personal.PseudonymConfig{Dir: dir, Unit: unit, Hold: a.privacy.holds.Check})
 	})
+	a.privacy.changes = append(a.privacy.changes, func() error {
+		return k.set(unit, func(p *personal.Pseudonyms) error { return p.Use(unit) })
+	})
+	return k, err
 }
 
 func (a *App) openSealer(c *Encrypt) (*kept[*personal.Sealer], error) {
@@ -221,7 +258,11 @@ func (a *App) openSealer(c *Encrypt) (*kept[*personal.Sealer], error) {
 		return nil, err
 	}
 	config.Dir, config.Hold = filepath.Join(a.DataDir, keysFolder), a.privacy.holds.Check
-	return keep(config.Dir+"#personal", c, func() (*personal.Sealer, error) { return personal.OpenSealer(config) })
+	k, err := keep(config.Dir+"#personal", c, func() (*personal.Sealer, error) { return personal.OpenSealer(config) })
+	a.privacy.changes = append(a.privacy.changes, func() error {
+		return k.set(c, func(s *personal.Sealer) error { return s.Use(config) })
+	})
+	return k, err
 }
 
 // release gives up what is shared.
@@ -235,21 +276,25 @@ func (p *privacy) apply(ev *audit.Event, request, response http.Header) (recorde
 	if p.policy.Apply(ev, request, response) == policy.None {
 		return false, nil
 	}
-	return true, p.protect(ev)
+	if p.protector == nil {
+		return true, nil
+	}
+	return true, unprotected(p.protector.Apply(ev))
 }
 
 // ahead is apply for a record that precedes the request's own, which needs the
 // event as it is.
 func (p *privacy) ahead(ev audit.Event) (audit.Event, error) {
 	p.policy.Ahead(&ev)
-	return ev, p.protect(&ev)
+	if p.protector == nil {
+		return ev, nil
+	}
+	return ev, unprotected(p.protector.Ahead(&ev))
 }
 
-func (p *privacy) protect(ev *audit.Event) error {
-	if p.protector == nil {
-		return nil
-	}
-	if err := p.protector.Apply(ev); err != nil {
+// unprotected says what an error is about.
+func unprotected(err error) error {
+	if err != nil {
 		return fmt.Errorf("protecting personal data: %w", err)
 	}
 	return nil

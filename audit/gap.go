@@ -58,6 +58,11 @@ func (l *Log) Miss(cause Cause, m Missed) { l.miss(cause, gap{Missed: m}) }
 func (l *Log) miss(cause Cause, more gap) {
 	now := l.cfg.Now()
 	l.mu.Lock()
+	if heir := l.heir; heir != nil {
+		l.mu.Unlock()
+		heir.miss(cause, more)
+		return
+	}
 	defer l.mu.Unlock()
 	g := &l.gaps[cause]
 	if g.from.IsZero() {
@@ -69,6 +74,32 @@ func (l *Log) miss(cause Cause, more gap) {
 	g.to = now
 	g.add(more, 1)
 	l.missed[cause].add(more, 1)
+}
+
+// Inherit takes over what another log, which was closed and took the same
+// records before, has counted and not told, and what it will still be told to
+// count.
+func (l *Log) Inherit(old *Log) {
+	old.mu.Lock()
+	gaps := old.gaps
+	old.gaps = [causes]gap{}
+	old.heir = l
+	old.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c, g := range gaps {
+		if g.from.IsZero() {
+			continue
+		}
+		l.missed[c].add(g, 1)
+		own := &l.gaps[c]
+		if own.empty() {
+			*own = g
+			continue
+		}
+		own.add(g, 1)
+		own.from, own.reason = g.from, g.reason // it is the older one
+	}
 }
 
 // Gaps sums up what was missed and is not yet told in the log.

@@ -150,6 +150,7 @@ type Log struct {
 	err     error       // why no records are taken
 	gaps    [causes]gap // not yet told in the log
 	missed  [causes]gap // since it was opened
+	heir    *Log        // counts in its place; nil: it counts itself
 
 	wake      chan struct{}      // to the committer: pending is not empty
 	stop      chan struct{}      // to the committer: drain and end

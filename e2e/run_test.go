@@ -71,7 +71,7 @@ func TestRunNamesTheOptionAndTheRemedy(t *testing.T) {
 		want []string
 	}{
 		{"audit {\n mode sometimes\n}", []string{"audit mode", `"sometimes"`, "durable, async or strict"}},
-		{"audit {\n checkpoint every 1ms\n}", []string{"checkpoint_interval", "100ms"}},
+		{"audit {\n checkpoint every 1ms\n}", []string{"checkpoint every", "checkpoint_interval", "100ms"}},
 		{"profile paranoid", []string{"profile", `"paranoid"`, "baseline, strict or api"}},
 		{"unmatched 302", []string{"unmatched", "302", "200, or a status from 400 to 599"}},
 		{`instance "a b"`, []string{"instance", `"a b"`, "no spaces"}},

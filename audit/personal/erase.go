@@ -14,10 +14,13 @@ import (
 // Who knows the subject, and may ask the server, can find the record by it. It
 // is empty if there never were subject keys.
 func (s *Sealer) Handle(subject string) string {
-	if s.index == nil {
+	s.mu.Lock()
+	index := s.index
+	s.mu.Unlock()
+	if index == nil {
 		return ""
 	}
-	h := keyedText(s.index, "handle\x00"+subject)
+	h := keyedText(index, "handle\x00"+subject)
 	return "s:" + string(h[:])
 }
 

@@ -11,6 +11,8 @@ import (
 	"unicode"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/caddy-soc2/caddy-soc2/audit/records"
 )
 
 // The exit codes of a verifying command.
@@ -64,6 +66,10 @@ type Command struct {
 func (c Command) Run() int {
 	if info, err := os.Stat(c.Dir); err != nil || !info.IsDir() {
 		fmt.Fprintf(c.Stderr, "cannot verify %s: it is not a directory that can be read\n", c.Dir)
+		return ExitCannotTell
+	}
+	if inside := records.Inside(c.Dir); inside != "" {
+		fmt.Fprintf(c.Stderr, "cannot verify %s: it is not an audit log: did you mean %s?\n", c.Dir, inside)
 		return ExitCannotTell
 	}
 	opt, err := c.options()
