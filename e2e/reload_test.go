@@ -115,7 +115,7 @@ func TestTwoHundredReloadsUnderLoad(t *testing.T) {
 		if got := a.load(t, config); got != want {
 			t.Fatalf("reload %d: status %d, want %d:\n%s", i, got, want, a.p.text())
 		}
-		atLeast(t, "answers after a reload", before+20, l.count) // the service goes on
+		atLeast(t, "answers after a reload", before+10, l.count) // the service goes on
 	}
 	l.stop()
 	settles(t, "open files", files, func() int { return openFiles(t, a.p) })

@@ -37,7 +37,7 @@ func startStage(h home) *stage {
 	}
 	s.p = h.start("serving initial configuration", "caddy", "run", "--config", name, "--adapter", "caddyfile")
 	// No connection may ask whether the certificates are there: it would count.
-	atLeast(t, "certificates", 1, func() int { return strings.Count(s.p.text(), "certificate obtained successfully") })
+	atLeast(t, "certificates", 1, func() int { return strings.Count(s.p.text(), "added certificate to cache") })
 	return s
 }
 
@@ -48,6 +48,10 @@ const stageConfig = `{
 	default_bind 127.0.0.1
 	http_port REDIRECT
 	grace_period 3s
+	log certificates {
+		include tls.cache
+		level DEBUG
+	}
 	soc2 {
 		profile strict
 	}
