@@ -56,7 +56,7 @@ func (s *site) raw(port int, config *tls.Config, send string) string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	if config != nil {
 		config.InsecureSkipVerify, config.ServerName = true, "localhost"
@@ -148,7 +148,7 @@ func (s *site) playHTTP2() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	_, _ = io.WriteString(conn, http2.ClientPreface)
 	f := http2.NewFramer(conn, conn)
@@ -162,7 +162,7 @@ func (s *site) playHTTP2() {
 				_ = e.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]})
 			}
 		}
-		id := uint32(2*i + 1) //nolint:gosec // small
+		id := uint32(2*i + 1)
 		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: []byte(head.String()), EndStream: true, EndHeaders: true})
 		s.await(f, func(h http2.FrameHeader) bool {
 			return h.StreamID == id && h.Flags.Has(http2.FlagDataEndStream)
@@ -197,7 +197,7 @@ func TestCountsOfALogThatLeavesAreKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n")
 	if err := caddy.Load([]byte(`{"admin":{"disabled":true}}`), true); err != nil {
 		t.Fatal(err)

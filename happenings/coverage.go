@@ -96,11 +96,11 @@ type marker struct {
 	LogErrors bool   `json:"log_errors,omitempty"`
 }
 
-// outermost is a route without matchers, which all requests take and leave. On
-// a bare server, which has no error routes of its own, it logs errors.
+// outermost is a route that all requests take and leave. On a bare server,
+// which has no error routes of its own, it logs errors.
 func outermost(bare bool) caddyhttp.Route {
 	return caddyhttp.Route{
-		Handlers: []caddyhttp.MiddlewareHandler{wire.Entered{}}, // before those below
+		MatcherSets: caddyhttp.MatcherSets{{wire.Entered{}}},
 		HandlersRaw: []json.RawMessage{
 			caddyconfig.JSON(marker{Handler: "soc2_audit", Covered: true, LogErrors: bare}, nil),
 			json.RawMessage(`{"handler":"soc2_headers"}`),

@@ -16,7 +16,6 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -47,7 +46,7 @@ func (*wrapper) Provision(ctx caddy.Context) error {
 	if !ok {
 		return errors.New("there is no server")
 	}
-	srv.Routes = slices.Insert(srv.Routes, 0, caddyhttp.Route{Handlers: []caddyhttp.MiddlewareHandler{wire.Entered{}}})
+	srv.Routes[0].MatcherSets = caddyhttp.MatcherSets{{wire.Entered{}}}
 	wire.Watch(srv)
 	return nil
 }

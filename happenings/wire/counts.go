@@ -256,7 +256,7 @@ func printable(s string) string {
 func layerOf(name string) Layer {
 	for l, n := range layerNames {
 		if n == name {
-			return Layer(l) //nolint:gosec // an index of the array
+			return Layer(l)
 		}
 	}
 	return TCP
@@ -268,8 +268,8 @@ func reasonOf(layer, name string) Reason {
 		return MalformedTLS
 	}
 	for r, n := range reasonNames {
-		if n == name && Reason(r) != MalformedTLS { //nolint:gosec // an index of the array
-			return Reason(r) //nolint:gosec // an index of the array
+		if n == name && Reason(r) != MalformedTLS {
+			return Reason(r)
 		}
 	}
 	return Other

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,12 +125,24 @@ func sorted(list []audit.ProtocolError) []audit.ProtocolError {
 func TestTellersWriteWhatIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &Counts{}
+		var mu sync.Mutex // guards the three
 		var ready error
 		var written []audit.ProtocolError
 		room := 100
-		teller := Tell(c, Book{
-			Ready: func() error { return ready },
+		set := func(err error, left int) {
+			mu.Lock()
+			defer mu.Unlock()
+			ready, room = err, left
+		}
+		book := Book{
+			Ready: func() error {
+				mu.Lock()
+				defer mu.Unlock()
+				return ready
+			},
 			Write: func(r audit.Body) error {
+				mu.Lock()
+				defer mu.Unlock()
 				if room == 0 {
 					return errors.New("full")
 				}
@@ -137,13 +150,19 @@ func TestTellersWriteWhatIsCounted(t *testing.T) {
 				written = append(written, *r.(*audit.ProtocolError))
 				return nil
 			},
-		})
+		}
+		teller := Tell(c, book)
 		count := func(n int64) {
 			t.Helper()
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			var got int64
 			for _, r := range written {
 				got += r.Count
+			}
+			if n == 0 && len(written) > 0 {
+				t.Error("there are records of nothing")
 			}
 			if got != n {
 				t.Errorf("%d are written, want %d", got, n)
@@ -156,21 +175,18 @@ func TestTellersWriteWhatIsCounted(t *testing.T) {
 		}
 		time.Sleep(2 * TellEvery)
 		count(0)
-		if len(written) != 0 {
-			t.Error("there are records of nothing")
-		}
 		add()
-		ready = errors.New("not yet")
+		set(errors.New("not yet"), 100)
 		time.Sleep(TellEvery)
 		count(0)
-		ready = nil
+		set(nil, 100)
 		time.Sleep(TellEvery)
 		count(50)
 		add()
-		room = 2
+		set(nil, 2)
 		time.Sleep(TellEvery)
 		count(70)
-		room = 100
+		set(nil, 100)
 		time.Sleep(TellEvery)
 		count(100)
 		add()
@@ -178,10 +194,7 @@ func TestTellersWriteWhatIsCounted(t *testing.T) {
 		count(150)
 		teller.Stop()
 		add()
-		Tell(c, Book{Ready: func() error { return nil }, Write: func(r audit.Body) error {
-			written = append(written, *r.(*audit.ProtocolError))
-			return nil
-		}}).Stop()
+		Tell(c, book).Stop()
 		count(200)
 	})
 }

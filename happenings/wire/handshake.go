@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 )
@@ -20,16 +21,24 @@ const (
 	dropped                // by the server, which closed the connection
 )
 
-// endingOf classifies the error of a read from a socket.
+// endingOf classifies the error of a read from a socket. net/http makes a read
+// time out after each request, to stop waiting for the next one: that takes the
+// short way.
 func endingOf(err error) ending {
-	var timeout net.Error
+	if err == io.EOF { //nolint:errorlint // sockets return it bare
+		return ended
+	}
+	if op, ok := err.(*net.OpError); ok && op.Err == os.ErrDeadlineExceeded { //nolint:errorlint // as the net package makes it
+		return timedOut
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		return timedOut
+	}
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return ended
 	case errors.Is(err, net.ErrClosed):
 		return dropped
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return timedOut
 	}
 	return reset
 }
@@ -44,8 +53,7 @@ func failure(err error, h *hello) Reason {
 	case errors.As(err, &verification):
 		return ClientCertificateRefused
 	}
-	var op *net.OpError
-	if errors.As(err, &op) {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		switch op.Op {
 		case "remote error":
 			return alertReason(strings.TrimPrefix(op.Err.Error(), "tls: "))

@@ -19,7 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"golang.org/x/net/http2"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/boundary"
@@ -31,7 +30,6 @@ type server struct {
 	counts *Counts
 	addr   string
 	http   *http.Server
-	roots  *x509.CertPool
 
 	states   []func(net.Conn, http.ConnState)
 	contexts []func(context.Context, net.Conn) context.Context
@@ -57,22 +55,21 @@ func newServer(t *testing.T, o setting) *server {
 	t.Helper()
 	s := &server{t: t, counts: &Counts{}}
 	Watch(s)
-	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		o.handler(w, r)
-		return nil
-	})
 	if o.handler == nil {
 		o.handler = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }
 	}
 	s.http = &http.Server{
 		ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0), Protocols: new(http.Protocols),
-		Handler:     http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _ = Entered{}.ServeHTTP(w, r, next) }),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = Entered{}.MatchWithError(r)
+			o.handler(w, r)
+		}),
 		ConnState:   s.states[0],
 		ConnContext: s.contexts[0],
 	}
 	s.http.Protocols.SetHTTP1(true)
 	s.http.Protocols.SetUnencryptedHTTP2(true)
-	if err := http2.ConfigureServer(s.http, new(http2.Server)); err != nil {
+	if err := http2.ConfigureServer(s.http, new(http2.Server)); err != nil { //nolint:staticcheck // as Caddy does
 		t.Fatal(err)
 	}
 	if o.change != nil {
@@ -212,8 +209,9 @@ func exchange(t *testing.T, c net.Conn, send string) string {
 	return string(got)
 }
 
-// ask sends a request and reads its response, on a connection that stays open.
-func ask(t *testing.T, c net.Conn, r *bufio.Reader, send string) *http.Response {
+// ask sends a request, reads its response, on a connection that stays open, and
+// returns the status.
+func ask(t *testing.T, c net.Conn, r *bufio.Reader, send string) int {
 	t.Helper()
 	if _, err := io.WriteString(c, send); err != nil {
 		t.Fatal(err)
@@ -224,7 +222,7 @@ func ask(t *testing.T, c net.Conn, r *bufio.Reader, send string) *http.Response 
 	}
 	_, _ = io.Copy(io.Discard, resp.Body)
 	_ = resp.Body.Close()
-	return resp
+	return resp.StatusCode
 }
 
 // counted returns what was counted, as "layer/reason status" times count.

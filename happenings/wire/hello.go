@@ -57,7 +57,7 @@ func (h *hello) feed(b []byte) {
 	for len(b) > 0 && !h.done {
 		if h.have < recordHead {
 			n := copy(h.head[h.have:], b)
-			h.have += uint8(n) //nolint:gosec // at most 5
+			h.have += uint8(n)
 			b = b[n:]
 			h.begin()
 			continue
@@ -97,7 +97,7 @@ func (h *hello) begin() {
 func (h *hello) body(b []byte) {
 	if h.head[0] == recordAlert {
 		n := copy(h.inside[h.inHave:alertSize], b)
-		if h.inHave += uint8(n); h.inHave == alertSize { //nolint:gosec // at most 2
+		if h.inHave += uint8(n); h.inHave == alertSize {
 			h.alert, h.warned = h.inside[1], true
 		}
 		return
@@ -107,7 +107,7 @@ func (h *hello) body(b []byte) {
 	}
 	if h.inHave < messageHead {
 		n := copy(h.inside[h.inHave:], b)
-		h.inHave += uint8(n) //nolint:gosec // at most 4
+		h.inHave += uint8(n)
 		b = b[n:]
 		if h.inHave < messageHead {
 			return

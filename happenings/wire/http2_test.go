@@ -118,8 +118,13 @@ func TestHTTP2CountsOnceWhatReachesNoHandler(t *testing.T) {
 				p.await(http2.FrameHeaders, anyStream)
 			}
 		}, map[string]int64{}},
-		"no request":       {func(_ *testing.T, p *peer) { p.await(http2.FrameSettings, 0) }, map[string]int64{"http2/closed_unused": 1}},
-		"reset by client":  {func(_ *testing.T, p *peer) { p.open(1, true); _ = p.WriteRSTStream(1, http2.ErrCodeCancel) }, map[string]int64{}},
+		"no request": {func(_ *testing.T, p *peer) { p.await(http2.FrameSettings, 0) }, map[string]int64{"http2/closed_unused": 1}},
+		"reset by client": {func(_ *testing.T, p *peer) {
+			p.open(1, true)
+			_ = p.WriteRSTStream(1, http2.ErrCodeCancel)
+			_ = p.WritePing(false, [8]byte{})
+			p.await(http2.FramePing, 0)
+		}, map[string]int64{}},
 		"options asterisk": {func(_ *testing.T, p *peer) { p.open(1, true, ":method", "OPTIONS", ":path", "*"); p.answered(1) }, map[string]int64{"http2/options_asterisk 200": 1}},
 		"no path": {func(_ *testing.T, p *peer) {
 			p.open(1, true, ":path", "")

@@ -38,15 +38,15 @@ func (l *listener) Accept() (net.Conn, error) {
 	switch inner := conn.(type) {
 	case *net.TCPConn:
 		c := &tcpConn{TCPConn: inner}
-		c.watch.begin(l, conn)
+		c.begin(l, conn)
 		return c, nil
 	case *net.UnixConn:
 		c := &unixConn{UnixConn: inner}
-		c.watch.begin(l, conn)
+		c.begin(l, conn)
 		return c, nil
 	}
 	c := &otherConn{Conn: conn}
-	c.watch.begin(l, conn)
+	c.begin(l, conn)
 	return c, nil
 }
 

@@ -6,8 +6,8 @@
 // It stands in three places, none of which changes what clients see. Beneath
 // TLS a listener wrapper sees the bytes of each connection (Counts.Listen). In
 // the server hooks tell when a connection is new, reads a request, is idle and
-// ends (Counts.Watch); a handler at the begin of each chain tells that a request
-// has reached it (Entered). Around HTTP/2, above TLS, frames are seen in the
+// ends (Watch); a matcher at the begin of each chain tells that a request has
+// reached it (Entered). Around HTTP/2, above TLS, frames are seen in the
 // clear.
 //
 // An attacker decides how much there is to count: it is added up under a bounded
@@ -23,7 +23,6 @@ import (
 	"reflect"
 	"sync"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
@@ -34,7 +33,7 @@ type Server interface {
 }
 
 // Watch follows the connections of a server that come from a listener of Listen.
-// It must be called before the server starts. Entered must be the first handler
+// It must be called before the server starts. Entered must be the first matcher
 // of all chains of the server.
 func Watch(s Server) {
 	var once sync.Once
@@ -65,21 +64,17 @@ func Watch(s Server) {
 
 type watchKey struct{}
 
-// Entered is a handler that notes that the request has reached a handler.
+// Entered is a matcher that matches every request, and notes that the request
+// has reached a chain of handlers. It is no handler, because Caddy makes each
+// handler anew for each request, and deepens the stack with it.
 type Entered struct{}
 
-// CaddyModule returns the Caddy module information, for the name that Caddy's
-// metrics have for the route. The module is not registered.
-func (Entered) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.handlers.soc2_coverage", New: func() caddy.Module { return Entered{} }}
-}
-
-// ServeHTTP implements caddyhttp.MiddlewareHandler.
-func (Entered) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+// MatchWithError implements caddyhttp.RequestMatcherWithError.
+func (Entered) MatchWithError(r *http.Request) (bool, error) {
 	if c, ok := r.Context().Value(watchKey{}).(*watch); ok && !c.entered.Load() {
 		c.entered.Store(true)
 	}
-	return next.ServeHTTP(w, r)
+	return true, nil
 }
 
 // maxWraps is how many connections may lie around ours.
@@ -117,8 +112,8 @@ func embedded(c net.Conn) net.Conn {
 	if !field.IsValid() || !field.CanInterface() {
 		return nil
 	}
-	inner, _ := field.Interface().(net.Conn)
+	inner, _ := reflect.TypeAssert[net.Conn](field)
 	return inner
 }
 
-var _ caddyhttp.MiddlewareHandler = Entered{}
+var _ caddyhttp.RequestMatcherWithError = Entered{}

@@ -186,7 +186,7 @@ func TestHandshakesThatAShutdownCutsOffAreCounted(t *testing.T) {
 // TestTLSConnectionsWithoutARequestCountOnce has completed handshakes.
 func TestTLSConnectionsWithoutARequestCountOnce(t *testing.T) {
 	ca := newAuthority(t)
-	soon := func(h *http.Server) { h.ReadHeaderTimeout = 50 * time.Millisecond }
+	soon := func(h *http.Server) { h.ReadHeaderTimeout = time.Second }
 	for name, c := range map[string]struct {
 		change func(*http.Server)
 		play   func(t *testing.T, c *tls.Conn)

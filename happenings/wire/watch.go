@@ -91,7 +91,7 @@ func judge(b []byte) uint32 {
 	if status == 0 && len(b) < minAnswer {
 		return 0
 	}
-	return uint32(status)<<sizeBits | uint32(min(len(b), 1<<sizeBits-1)) //nolint:gosec // a status has three digits
+	return uint32(status)<<sizeBits | uint32(min(len(b), 1<<sizeBits-1))
 }
 
 // answered is the response that the cycle had, if any.
