@@ -59,5 +59,5 @@ func (l *Log) moved(name string, open func() (fs.FileInfo, error)) error {
 }
 
 func isReplaced(name string) error {
-	return fmt.Errorf("%s was %w: put the file back as it was, from a copy of the log, and open the log again", name, ErrReplaced)
+	return fmt.Errorf("%s was %w: unless the log heals by itself, put it back as it was, from a copy, and open the log again", name, ErrReplaced)
 }

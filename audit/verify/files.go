@@ -64,6 +64,10 @@ func (c *check) file(path string, d fs.DirEntry) error {
 		c.note("%s is left from an interrupted write and is not part of the log", path)
 		return nil
 	}
+	if before, _, ok := strings.Cut(path, segment.ReplacedSuffix); ok && c.belongs(before) {
+		c.problem(path, "it had taken the name of %s while the log was running, and was set aside; the log wrote its own records back", before)
+		return nil
+	}
 	if !c.belongs(path) {
 		c.problem(path, "this file does not belong to a log")
 		return nil
