@@ -131,11 +131,15 @@ func (l *Log) announce(ctx context.Context, gone []records.Segment, upto int64, 
 }
 
 // Sign has a checkpoint signed now, unless one already covers the first size
-// records.
+// records. That the log has not so many is an error that wraps
+// records.ErrNotFound.
 func (l *Log) Sign(ctx context.Context, size int64) error {
 	for l.head.Load().Size < size {
 		if err := l.Err(); err != nil {
 			return err
+		}
+		if n := l.Next(); size > n {
+			return fmt.Errorf("signing %d records, of which the log has taken %d: %w", size, n, records.ErrNotFound)
 		}
 		done := make(chan struct{})
 		select {
