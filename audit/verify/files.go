@@ -20,7 +20,7 @@ const (
 	anchorFolder = "anchors"     // checkpoints that were anchored outside
 	anchorNote   = ".checkpoint" // a checkpoint
 	anchorStamp  = ".tsr"        // a time stamp of it (RFC 3161)
-	witnessed    = "witnessed"   // newest checkpoint with cosignatures
+	witnessed    = "witnessed"   // newest checkpoints with cosignatures
 	reserveFile  = "reserve"     // zeros, given up when the disk is full
 	tempSuffix   = ".tmp"        // not yet renamed into place
 )
