@@ -76,6 +76,7 @@ type state struct {
 	unsigned int64   // records after the last checkpoint
 	raw      []ended // segments that wait to be sealed
 	tiles    []fullTile
+	seen     *checkpoint.Head // by the state file, or nil
 }
 
 // fullTile is a tile that replayed records completed. It is written only after
@@ -119,9 +120,10 @@ func (l *Log) begin(found state) error {
 // recover reads the log's end and leaves l ready to append.
 func (l *Log) recover() (state, error) {
 	signed, err := l.lastCheckpoint()
-	if err == nil {
-		err = l.compareState(signed)
+	if err != nil {
+		return state{}, err
 	}
+	seen, err := l.compareState(signed)
 	if err != nil {
 		return state{}, err
 	}
@@ -132,7 +134,7 @@ func (l *Log) recover() (state, error) {
 	if signed == nil {
 		return l.create(list)
 	}
-	return l.resume(*signed, list)
+	return l.resume(*signed, seen, list)
 }
 
 // lastCheckpoint reads the newest checkpoint, or returns nil if there is none.
@@ -180,7 +182,8 @@ func (l *Log) openSegment(first int64, frames []byte, rewrite bool) error {
 // resume opens a log that has a checkpoint. It reads the segments that are not
 // sealed, which is normally the last one; before them every record is in a
 // full, synced tile or in the edge of one.
-func (l *Log) resume(signed checkpoint.Head, list []records.Segment) (found state, err error) {
+func (l *Log) resume(signed checkpoint.Head, seen *checkpoint.Head, list []records.Segment) (found state, err error) {
+	found.seen = seen
 	if len(list) == 0 {
 		if signed.Size > 0 {
 			return found, fmt.Errorf("%w: it has no segments, but its last signed checkpoint says %d records: it was rolled back or its files were removed", ErrDamaged, signed.Size)
@@ -294,6 +297,11 @@ func (l *Log) continueAt(first int64, frames []byte, signed checkpoint.Head, fou
 	found.unsigned = l.tree.Size() - signed.Size
 	if found.unsigned < 0 {
 		return fmt.Errorf("%w: it ends with record %d, but its last signed checkpoint says %d records: it was rolled back or cut short", ErrDamaged, l.tree.Size()-1, signed.Size)
+	}
+	if found.seen != nil {
+		if err := l.continues(*found.seen, found.tiles); err != nil {
+			return err
+		}
 	}
 	l.next = l.tree.Size()
 	for _, t := range found.tiles {

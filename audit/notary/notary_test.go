@@ -291,3 +291,50 @@ func TestWitnessThatIsDownKeepsItsCosignature(t *testing.T) {
 		}
 	}
 }
+
+// TestRewriteThatEndsLongerIsSeenByTheStateFile replaces the log by another
+// history of the same key, with more records.
+func TestRewriteThatEndsLongerIsSeenByTheStateFile(t *testing.T) {
+	key := newKey(t, "edge-1/soc2")
+	base := t.TempDir()
+	cfg := audit.Config{Dir: filepath.Join(base, "log"), Key: key, CheckpointEvery: time.Hour, SegmentBytes: 64 << 10, StateFile: filepath.Join(base, "state", "head")}
+	write := func(cfg audit.Config, n int) {
+		t.Helper()
+		log, err := audit.Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		grow(t, log, n)
+		if err := log.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(cfg, 700)
+	seen, err := os.ReadFile(cfg.StateFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(cfg, 300) // the log goes on, and the state file with it
+	if err := os.WriteFile(cfg.StateFile, seen, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(cfg.Dir, "tile", "0")); err != nil { // they are no evidence
+		t.Fatal(err)
+	}
+	write(cfg, 1) // a state that is behind, as after a crash, is no rewrite
+	other := cfg
+	other.Dir, other.StateFile = filepath.Join(base, "other"), ""
+	write(other, 1500)
+	if err := os.WriteFile(cfg.StateFile, seen, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(cfg.Dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(other.Dir, cfg.Dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := audit.Open(cfg); !errors.Is(err, audit.ErrDamaged) || !strings.Contains(err.Error(), "rewritten") {
+		t.Errorf("%v", err)
+	}
+}
