@@ -53,7 +53,7 @@ func (l *Log) compareState(signed *checkpoint.Head) (seen *checkpoint.Head, err 
 	if l.cfg.StateFile == "" {
 		return nil, nil //nolint:nilnil // there is nothing to compare
 	}
-	b, err := l.cfg.FS.ReadFile(l.cfg.StateFile)
+	b, err := durable.ReadFile(l.cfg.FS, l.cfg.StateFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil //nolint:nilnil // there is nothing to compare
 	}

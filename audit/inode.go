@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
+	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
 // ErrReplaced means that a file of the open log, or its directory, was removed
@@ -32,8 +33,8 @@ func (l *Log) replaced() error {
 		return nil
 	}
 	name := filepath.Join(l.cfg.Dir, checkpoint.File)
-	b, err := l.cfg.FS.ReadFile(name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	b, err := durable.ReadFile(l.cfg.FS, name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, durable.ErrIrregular) {
 		return fmt.Errorf("reading back the checkpoint: %w", err)
 	}
 	if err != nil || !bytes.Equal(b, h.note) {

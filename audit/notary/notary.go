@@ -125,7 +125,7 @@ func (n *Notary) resume(group *witness.Group) {
 
 // kept reads the notes that are kept, newest first.
 func (n *Notary) kept() ([][]byte, error) {
-	b, err := n.log.FS().ReadFile(n.file())
+	b, err := durable.ReadFile(n.log.FS(), n.file())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
