@@ -112,7 +112,7 @@ uses a key that came another way, and the command soc2-verify.
 Exit status: 0 verified, 1 evidence of tampering or gaps, 2 wrong usage,
 3 the verification could not be made.`,
 		cobra.MaximumNArgs(1), runVerify)
-	cmd.Flags().StringArray("key", nil, "verifier key, NAME+HASH+KEY, or a file with it; may be repeated")
+	cmd.Flags().StringArray("key", nil, "verifier key, NAME+HASH+KEY, or a file with it; a retired one with @N, the log.open record that retired it; may be repeated")
 	cmd.Flags().StringArray("checkpoint", nil, "file with a checkpoint that was kept, with which the log must be consistent; may be repeated")
 	cmd.Flags().String("state", "", "file that keeps how far the log was verified, to go on from there and to find a log that was put back")
 	cmd.Flags().Bool("full", false, "read all of the log again, in spite of the state")

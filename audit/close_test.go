@@ -128,3 +128,17 @@ func TestPowerCutLosesNoLogInNewDirectories(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestSignOfMoreThanThereIsFails asks for records that the log never took.
+func TestSignOfMoreThanThereIsFails(t *testing.T) {
+	b := newBench(t, audit.Config{})
+	b.append(3)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := b.log.Sign(ctx, b.log.Next()+1); !errors.Is(err, records.ErrNotFound) {
+		t.Errorf("%v", err)
+	}
+	if err := b.log.Sign(ctx, b.log.Next()); err != nil {
+		t.Error(err)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
+	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
 // ErrReplaced means that a file of the open log, or its directory, was removed
@@ -32,8 +33,8 @@ func (l *Log) replaced() error {
 		return nil
 	}
 	name := filepath.Join(l.cfg.Dir, checkpoint.File)
-	b, err := l.cfg.FS.ReadFile(name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	b, err := durable.ReadFile(l.cfg.FS, name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, durable.ErrIrregular) {
 		return fmt.Errorf("reading back the checkpoint: %w", err)
 	}
 	if err != nil || !bytes.Equal(b, h.note) {
@@ -59,5 +60,5 @@ func (l *Log) moved(name string, open func() (fs.FileInfo, error)) error {
 }
 
 func isReplaced(name string) error {
-	return fmt.Errorf("%s was %w: put the file back as it was, from a copy of the log, and open the log again", name, ErrReplaced)
+	return fmt.Errorf("%s was %w: unless the log heals by itself, put it back as it was, from a copy, and open the log again", name, ErrReplaced)
 }

@@ -41,7 +41,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -420,5 +419,5 @@ func loadTile(dir fs.FS) tree.Loader {
 }
 
 func dirFS(dir string) records.Dir {
-	return records.Dir{FS: os.DirFS(dir), Index: new(records.Index)}
+	return records.Dir{FS: durable.DirFS(dir), Index: new(records.Index)}
 }

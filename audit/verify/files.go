@@ -20,7 +20,7 @@ const (
 	anchorFolder = "anchors"     // checkpoints that were anchored outside
 	anchorNote   = ".checkpoint" // a checkpoint
 	anchorStamp  = ".tsr"        // a time stamp of it (RFC 3161)
-	witnessed    = "witnessed"   // newest checkpoint with cosignatures
+	witnessed    = "witnessed"   // newest checkpoints with cosignatures
 	reserveFile  = "reserve"     // zeros, given up when the disk is full
 	tempSuffix   = ".tmp"        // not yet renamed into place
 )
@@ -62,6 +62,10 @@ func kindOfFile(m fs.FileMode) string {
 func (c *check) file(path string, d fs.DirEntry) error {
 	if base, ok := strings.CutSuffix(path, tempSuffix); ok && c.belongs(base) {
 		c.note("%s is left from an interrupted write and is not part of the log", path)
+		return nil
+	}
+	if before, _, ok := strings.Cut(path, segment.ReplacedSuffix); ok && c.belongs(before) {
+		c.problem(path, "it had taken the name of %s while the log was running, and was set aside; the log wrote its own records back", before)
 		return nil
 	}
 	if !c.belongs(path) {

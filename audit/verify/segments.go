@@ -190,6 +190,7 @@ func (sc *scan) record(record []byte) {
 	c.closed = false
 	switch string(kind) {
 	case "log.open":
+		c.opened = seq
 		if err := c.ring.record(seq, record); err != nil {
 			c.badRecord(sc.s.Path(), seq, err.Error())
 		}

@@ -60,16 +60,16 @@ type FS interface {
 // OS is the file system of the operating system.
 type OS struct{}
 
-// OpenFile implements FS.
+// OpenFile implements FS. What is no regular file is ErrIrregular.
 func (OS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
-	f, err := os.OpenFile(name, flag, perm)
+	f, err := openRegular(name, flag, perm)
 	if err != nil {
 		return nil, err
 	}
 	return osFile{f}, nil
 }
 
-// ReadFile implements FS.
+// ReadFile implements FS, of any file: a key may come through a pipe.
 func (OS) ReadFile(name string) ([]byte, error) { return os.ReadFile(name) }
 
 // ReadDir implements FS.
@@ -130,6 +130,9 @@ func WriteFile(fsys FS, name string, data []byte) error {
 func ReplaceFile(fsys FS, name string, data []byte, sync bool) error {
 	tmp := name + TempSuffix
 	f, err := fsys.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, FileMode)
+	if errors.Is(err, ErrIrregular) && fsys.Remove(tmp) == nil { // nobody's but ours to make
+		f, err = fsys.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, FileMode)
+	}
 	if err != nil {
 		return fmt.Errorf("creating %s: %w", tmp, err)
 	}
