@@ -55,9 +55,9 @@ func TestRequestMayEndAfterItWasCutOff(t *testing.T) {
 	}
 }
 
-// TestJoiningTwiceWhatCannotBeOpened removes the segment of an open log: each
-// configuration that comes is told so, and the one that comes when the file is
-// back has a log.
+// TestJoiningTwiceWhatCannotBeOpened puts another directory, which has lost its
+// records, in the place of an open log: each configuration that comes is told
+// so, and the one that comes when the log is back has it.
 func TestJoiningTwiceWhatCannotBeOpened(t *testing.T) {
 	a := &App{InstanceName: "test", DataDir: t.TempDir()}
 	a.Audit.CheckpointInterval = 1 // as often as the log looks
@@ -69,8 +69,14 @@ func TestJoiningTwiceWhatCannotBeOpened(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.leave() }()
-	name := filepath.Join(s.dir, records.Folder, "00000000000000000000.log")
-	if err := os.Rename(name, filepath.Join(a.DataDir, "aside")); err != nil {
+	aside := filepath.Join(a.DataDir, "aside")
+	if err := os.Rename(s.dir, aside); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(s.dir, os.DirFS(aside)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(s.dir, records.Folder)); err != nil {
 		t.Fatal(err)
 	}
 	ev := audit.LogHold{Time: time.Now(), Action: "set", Name: "x"}
@@ -85,7 +91,10 @@ func TestJoiningTwiceWhatCannotBeOpened(t *testing.T) {
 			t.Error("a request came in")
 		}
 	}
-	if err := os.Rename(filepath.Join(a.DataDir, "aside"), name); err != nil {
+	if err := os.RemoveAll(s.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(aside, s.dir); err != nil {
 		t.Fatal(err)
 	}
 	again, err := joinLog(a)
