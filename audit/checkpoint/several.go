@@ -119,8 +119,7 @@ func cosigners(b []byte) (ids []string, err error) {
 // unverified parses a note without a key.
 func unverified(b []byte) (*note.Note, error) {
 	_, err := note.Open(b, note.VerifierList())
-	var u *note.UnverifiedNoteError
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*note.UnverifiedNoteError](err); ok {
 		return u.Note, nil
 	}
 	return nil, fmt.Errorf("%w: %w", ErrMalformed, err)

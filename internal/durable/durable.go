@@ -60,7 +60,8 @@ type FS interface {
 // OS is the file system of the operating system.
 type OS struct{}
 
-// OpenFile implements FS. What is no regular file is ErrIrregular.
+// OpenFile implements FS. A pipe, a device or a socket is ErrIrregular,
+// and never waited for.
 func (OS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
 	f, err := openRegular(name, flag, perm)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// ErrIrregular means that a name leads to a pipe, a device, a socket or a
-// directory where a file was expected.
+// ErrIrregular means that a name leads to a pipe, a device or a socket where a
+// file was expected.
 var ErrIrregular = errors.New("not a regular file")
 
 // openRegular opens a file, but never waits for the other end of a pipe: who
@@ -17,13 +17,13 @@ var ErrIrregular = errors.New("not a regular file")
 func openRegular(name string, flag int, perm fs.FileMode) (*os.File, error) {
 	f, err := os.OpenFile(name, flag|nonblock, perm)
 	if err != nil {
-		if info, serr := os.Stat(name); serr == nil && !info.Mode().IsRegular() { // a pipe that nobody reads is not opened for writing
+		if info, serr := os.Stat(name); serr == nil && irregular(info) { // a pipe that nobody reads is not opened for writing
 			return nil, fmt.Errorf("%s: %w: %w", name, ErrIrregular, err)
 		}
 		return nil, err
 	}
 	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
+	if err == nil && irregular(info) {
 		err = fmt.Errorf("%s: %w", name, ErrIrregular)
 	}
 	if err != nil {
@@ -33,8 +33,12 @@ func openRegular(name string, flag int, perm fs.FileMode) (*os.File, error) {
 	return f, nil
 }
 
-// ReadFile reads a file of a log. What is no regular file is ErrIrregular, and
-// never waited for.
+// irregular reports whether opening a file could wait. Opening a directory does
+// not, and what follows fails.
+func irregular(info fs.FileInfo) bool { return !info.Mode().IsRegular() && !info.IsDir() }
+
+// ReadFile reads a file of a log. A pipe, a device or a socket is ErrIrregular,
+// and never waited for.
 func ReadFile(fsys FS, name string) ([]byte, error) {
 	f, err := fsys.OpenFile(name, os.O_RDONLY, 0)
 	if err != nil {
