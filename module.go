@@ -30,6 +30,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
 	"github.com/caddy-soc2/caddy-soc2/handlers/witness"
 	"github.com/caddy-soc2/caddy-soc2/happenings"
+	"github.com/caddy-soc2/caddy-soc2/happenings/upstreams"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -66,12 +67,15 @@ type App struct {
 	// Witness makes this instance a witness for the logs of others.
 	Witness *WitnessServer `json:"witness_server,omitempty"`
 
+	State
+
 	log        *sharedLog
 	locked     error // why there is no log
 	anchors    notary.Config
 	witness    sharedWitness
 	useWitness func() error // applies the settings of Witness
 	privacy    privacy
+	taps       taps
 }
 
 // Audit says how the audit log is kept.
@@ -175,11 +179,14 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 //
 // The checks are here and not in Validate, so that a wrong option never makes
 // a log.
-func (a *App) Provision(_ caddy.Context) error {
+func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.setDefaults(); err != nil {
 		return err
 	}
 	if err := a.check(); err != nil {
+		return err
+	}
+	if err := a.taps.provision(ctx, a); err != nil {
 		return err
 	}
 	log, err := joinLog(a)
@@ -291,11 +298,19 @@ func (a *App) Start() error {
 			return fmt.Errorf("soc2: witness: %w", err)
 		}
 	}
-	return a.log.configure(a)
+	if err := a.log.configure(a); err != nil {
+		return err
+	}
+	a.taps.start()
+	return nil
 }
 
-// Stop does nothing: requests may still be running and want their records.
-func (a *App) Stop() error { return nil }
+// Stop ends what watches the server. The log stays open: requests may still be
+// running and want their records.
+func (a *App) Stop() error {
+	a.taps.stop()
+	return nil
+}
 
 // Cleanup leaves the log. The last configuration to leave closes it.
 func (a *App) Cleanup() error {
@@ -374,6 +389,7 @@ func safe(method string) bool {
 
 // Record implements record.Recorder.
 func (a *App) Record(ev *audit.Event, request, response http.Header) error {
+	upstreams.Count(ev)
 	recorded, err := a.privacy.apply(ev, request, response)
 	if !recorded {
 		a.log.end()
