@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -54,9 +55,11 @@ func (o *Options) SetDefaults() error {
 
 // watcher is what the process knows of its certificates.
 type watcher struct {
+	// owner is the monitor of the configuration that runs.
+	owner atomic.Pointer[Monitor]
+
 	mu        sync.Mutex // guards the fields below
 	inventory inventory
-	owner     *Monitor   // of the configuration that runs
 	log       *audit.Log // that has what is in inventory
 
 	names nameSet
@@ -107,7 +110,6 @@ type Monitor struct {
 	queue   []event
 	lost    int  // events that did not fit in the queue
 	started bool // the configuration runs
-	adopted bool // its certificates are those to be looked at, unless a later one took its place
 	changed bool // a certificate came into the cache
 }
 
@@ -130,6 +132,7 @@ func (m *Monitor) Handle(_ context.Context, e caddy.Event) error {
 	switch v.name {
 	case eventStarted:
 		m.started, m.changed = true, true
+		m.watcher.owner.Store(m)
 	case eventManaged, eventUnmanaged:
 		m.changed = true
 		m.watcher.names.add(v.names, v.name == eventManaged)
@@ -163,12 +166,7 @@ func (m *Monitor) Stop() {
 	}
 	m.stop()
 	<-m.ended
-	w := m.watcher
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.owner == m {
-		w.owner = nil
-	}
+	m.watcher.owner.CompareAndSwap(m, nil)
 }
 
 const (
@@ -262,16 +260,12 @@ const sweepTime = 5 * time.Minute
 func (m *Monitor) sweep(ctx context.Context) (after time.Duration) {
 	w := m.watcher
 	m.mu.Lock()
-	started, first := m.started, m.started && !m.adopted
-	m.adopted = started
+	started := m.started
 	m.mu.Unlock()
-	w.mu.Lock()
-	if first || started && w.owner == nil {
-		w.owner = m
+	if started {
+		w.owner.CompareAndSwap(nil, m) // a later configuration was withdrawn
 	}
-	mine := w.owner == m
-	w.mu.Unlock()
-	if !mine {
+	if w.owner.Load() != m {
 		return sweepEvery
 	}
 	gathering, cancel := context.WithTimeout(ctx, sweepTime)

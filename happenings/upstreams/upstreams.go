@@ -13,6 +13,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -63,11 +64,13 @@ func (o *Options) SetDefaults() error {
 
 // watcher is what the process knows of its upstreams.
 type watcher struct {
+	// owner is the monitor of the configuration that runs.
+	owner atomic.Pointer[Monitor]
+
 	table table // its counters may be used without mu
 
-	mu    sync.Mutex // guards table but for its counters, and the fields below
-	owner *Monitor   // of the configuration that runs
-	log   *audit.Log // that has the state of each upstream
+	mu  sync.Mutex // guards table but for its counters, and the field below
+	log *audit.Log // that has the state of each upstream
 }
 
 var process watcher
@@ -118,6 +121,7 @@ func New(ctx caddy.Context, o Options) *Monitor {
 // emitted by whoever is waiting for them.
 func (m *Monitor) Handle(_ context.Context, e caddy.Event) error {
 	if e.Name() == eventStarted {
+		m.watcher.owner.Store(m) // now: the configuration before stops next, and must not take it for the end
 		select {
 		case m.started <- struct{}{}:
 		default:
@@ -148,16 +152,16 @@ func (m *Monitor) Stop() {
 	m.stop()
 	<-m.ended
 	w := m.watcher
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.owner != m {
+	if !w.owner.CompareAndSwap(m, nil) {
 		return
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	cause := causeConfig
 	if caddy.Exiting() {
 		cause = causeStop
 	}
-	w.owner, w.log = nil, nil
+	w.log = nil
 	m.write(w.table.end(m.now(), cause))
 }
 
@@ -209,18 +213,19 @@ func (m *Monitor) adopt(list []proxy) {
 	if left > 0 {
 		caddy.Log().Named("soc2").Warn("there are too many upstreams to watch; some are not recorded", zap.Int("left_out", left), zap.Int("watched", maxUpstreams))
 	}
-	w := m.watcher
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	m.take()
 }
 
-// take makes the monitor the one whose looks count. The caller holds the
-// watcher's lock.
+// take makes the first look at the monitor's configuration.
 func (m *Monitor) take() {
+	w := m.watcher
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.owner.Load() != m {
+		return
+	}
 	m.began = m.now()
-	m.watcher.owner = m
-	m.watcher.table.window = time.Duration(m.options.Traffic)
+	w.table.window = time.Duration(m.options.Traffic)
 	m.observe(true)
 }
 
@@ -252,16 +257,18 @@ func (m *Monitor) look() {
 		return
 	}
 	w := m.watcher
+	if w.owner.CompareAndSwap(nil, m) {
+		m.take()
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch w.owner {
-	case m:
+	if w.owner.Load() == m {
 		m.observe(false)
-	case nil:
-		m.take()
 	}
 }
 
+// observe looks at the upstreams. The caller holds the watcher's lock.
 func (m *Monitor) observe(fresh bool) {
 	w := m.watcher
 	if book := m.book(); book != nil && w.log != book.Log() {
