@@ -57,6 +57,8 @@ type upstream struct {
 	state state
 	since time.Time // of the state
 
+	final *upstream // as it was at the end of the period, if a later record was added
+
 	at    time.Time // up to when the state was added up
 	spent [len(names)]time.Duration
 
@@ -165,6 +167,9 @@ func (a *Account) change(c *audit.UpstreamChange) {
 // enter ends an upstream's state.
 func (a *Account) enter(u *upstream, s state, t time.Time) {
 	a.spend(u, t)
+	if u.final == nil && !a.to.IsZero() && !t.Before(a.to) {
+		u.final = &upstream{state: u.state, since: u.since}
+	}
 	switch {
 	case s == down && u.outage.IsZero():
 		u.outage = t

@@ -86,6 +86,9 @@ func (a *Account) Report() Report {
 		if !u.outage.IsZero() && end.After(u.outage) {
 			a.ended(&u, end, false)
 		}
+		if u.final != nil {
+			u.state, u.since = u.final.state, u.final.since
+		}
 		if s := u.report(k, r.To.Sub(r.From)); s.State != names[gone] || s.Up+s.Down+s.Unknown > 0 {
 			r.Upstreams = append(r.Upstreams, s)
 		}

@@ -51,6 +51,7 @@ func NewAPI(source func() (Source, error)) *API {
 var endpoints = map[string]string{
 	"status":         "status",
 	"healthz":        "healthz",
+	"upstreams":      "upstreams?from={time}&to={time}",
 	"log_checkpoint": "log/checkpoint",
 	"log_tile":       "log/tile/{level}/{index}",
 	"log_entries":    "log/tile/entries/{index}",
@@ -78,6 +79,8 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, path string) {
 		sendJSON(w, r, http.StatusOK, typeJSON, statusOf(src, a.now()))
 	case "/healthz":
 		a.health(w, r, src)
+	case "/upstreams":
+		a.upstreams(w, r, src)
 	case "/log/records":
 		a.records(w, r, src)
 	case "/log/key":

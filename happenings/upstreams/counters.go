@@ -43,7 +43,7 @@ type counters struct {
 
 // maxEndpoints is how many endpoints are counted at most. Those that the
 // configuration names always are.
-const maxEndpoints = 4096
+const maxEndpoints = 1024
 
 // of returns an endpoint's counter. If there is none it is made, unless there
 // are too many and must is not set.

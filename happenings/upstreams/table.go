@@ -154,7 +154,7 @@ func (t *table) addDynamic(now time.Time, here map[id]bool, dynamic func(server 
 			old = append(old, ep)
 		case n < maxDynamic:
 			n++
-			t.add(k, now, true)
+			t.add(k, now, true).heard = at
 		}
 	}
 	t.counters.forget(old)
@@ -163,7 +163,7 @@ func (t *table) addDynamic(now time.Time, here map[id]bool, dynamic func(server 
 // look takes one look at an upstream over.
 func (t *table) look(e *entry, o *observation, now time.Time, fresh bool) []*entryChange {
 	if e.id.handler == 0 {
-		if at, answered := t.counters.of(e.id.endpoint, true).heard(); at.After(e.heard) {
+		if at, answered := t.counters.of(e.id.endpoint, true).heard(); !at.Before(e.heard) {
 			e.heard, e.answered = at, answered
 		}
 	}
