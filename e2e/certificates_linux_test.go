@@ -1,9 +1,11 @@
 package e2e_test
 
 import (
+	"bufio"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
@@ -16,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -75,7 +78,14 @@ func startCA(t *testing.T, denied string) (directory, root string, p *process) {
 		t.Fatal(err)
 	}
 	p = h.start("serving initial configuration", "caddy", "run", "--config", name)
-	tlsReady(t, fmt.Sprintf("127.0.0.1:%d", port))
+	atLeast(t, "handshakes with the CA", 1, func() int {
+		conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			return 0
+		}
+		_ = conn.Close()
+		return 1
+	})
 	return fmt.Sprintf("https://127.0.0.1:%d/acme/local/directory", port), filepath.Join(h.dir, "caddy", "pki", "authorities", "local", "root.crt"), p
 }
 
@@ -241,19 +251,25 @@ func (a *authority) respond(port int) (stop func()) {
 	a.t.Helper()
 	cmd := exec.Command("openssl", "ocsp", "-index", "index.txt", "-CA", "ca.pem", "-rsigner", "ca.pem", "-rkey", "ca.key", "-port", fmt.Sprint(port))
 	cmd.Dir = a.dir
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	cmd.Stderr = cmd.Stdout
 	if err := cmd.Start(); err != nil {
 		a.t.Fatal(err)
 	}
-	stop = func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }
+	stop = sync.OnceFunc(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	a.t.Cleanup(stop)
-	atLeast(a.t, "connections to the responder", 1, func() int {
-		conn, err := new(net.Dialer).DialContext(a.t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			return 0
+	// It serves one connection at a time, and would wait for ours to say
+	// something: what it prints tells that it is ready.
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), "waiting for OCSP client connections") {
+			return stop
 		}
-		_ = conn.Close()
-		return 1
-	})
+	}
+	a.t.Fatal("the OCSP responder did not start")
 	return stop
 }
 
@@ -293,6 +309,11 @@ func TestRevokedCertificateIsRecordedAndReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := h.start("serving initial configuration", "caddy", "run", "--config", file)
+	defer func() {
+		if t.Failed() {
+			t.Log(p.text())
+		}
+	}()
 	atLeast(t, "cert.loaded", 1, func() int { return len(h.certificates(audit.KindCertLoaded, name)) })
 	loaded := h.certificates(audit.KindCertLoaded, name)[0]
 	if loaded.Serial != hex.EncodeToString(a.serial.Bytes()) || !loaded.Managed || loaded.Issuer != "CN=Test CA" {
