@@ -85,6 +85,7 @@ type Monitor struct {
 	watcher *watcher
 	book    func() ledger.Book
 	now     func() time.Time
+	proxies func() []proxy // of the configuration
 
 	started chan struct{}              // the configuration runs
 	changed chan *reverseproxy.Handler // a health check changed its mind
@@ -111,10 +112,12 @@ func Events() []string { return []string{eventStarted, eventHealthy, eventUnheal
 
 // New returns a monitor for a configuration that is being provisioned.
 func New(ctx caddy.Context, o Options) *Monitor {
-	return &Monitor{
+	m := &Monitor{
 		options: o, ctx: ctx, watcher: &process, book: ledger.Current, now: time.Now,
 		started: make(chan struct{}, 1), changed: make(chan *reverseproxy.Handler, maxEvents),
 	}
+	m.proxies = m.configured
+	return m
 }
 
 // Handle implements caddyevents.Handler. It only takes a note: events are
@@ -184,8 +187,8 @@ func (m *Monitor) run(ctx context.Context) {
 	}
 }
 
-// proxies returns the reverse proxies of the configuration.
-func (m *Monitor) proxies() []proxy {
+// configured returns the reverse proxies of the configuration.
+func (m *Monitor) configured() []proxy {
 	app, err := m.ctx.AppIfConfigured("http")
 	if err != nil {
 		return nil
