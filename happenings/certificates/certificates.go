@@ -11,6 +11,7 @@ package certificates
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,6 +93,15 @@ func (n *nameSet) add(names []string, managed bool) {
 }
 
 var process watcher
+
+// Current returns the figures of this process.
+func Current() Figures {
+	process.mu.Lock()
+	defer process.mu.Unlock()
+	f := process.inventory.figures
+	f.Sites = maps.Clone(f.Sites)
+	return f
+}
 
 // Monitor watches the certificates of one configuration.
 type Monitor struct {
@@ -305,9 +315,15 @@ func (m *Monitor) begin() {
 	m.watcher.inventory.known = nil
 }
 
+// write appends records. The caller holds the watcher's lock.
 func (m *Monitor) write(list ...audit.Certificate) {
 	if len(list) == 0 {
 		return
+	}
+	for i := range list {
+		if len(list[i].Names) > 0 { // those of others() are counted
+			m.watcher.inventory.figures.count(list[i].Kind)
+		}
 	}
 	book := m.book()
 	if book == nil || !book.Hold() {

@@ -184,6 +184,12 @@ func TestAnnouncedCertificateIsNotLoadedToo(t *testing.T) {
 		if r := list[3]; r.Attempt != 3 || !r.Forced || r.Issuer != "ca" || r.Serial != "07" {
 			t.Errorf("renewed: %+v", r)
 		}
+		b.watcher.mu.Lock()
+		f := b.watcher.inventory.figures
+		b.watcher.mu.Unlock()
+		if f.Failed != 2 || f.Renewed != 1 || f.Revoked != 1 || f.Loaded != 0 {
+			t.Errorf("%+v", f)
+		}
 		for _, c := range list {
 			if text := string(c.AppendBody(nil, "")); strings.Contains(text, "secret") {
 				t.Errorf("secret in %s", text)

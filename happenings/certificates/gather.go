@@ -23,21 +23,22 @@ const folder = "certificates"
 // that the sites match.
 func gather(ctx context.Context, config caddy.Context, events *nameSet) []held {
 	stored := inStorage(ctx, config.Storage())
-	names := configuredNames(config)
 	bySum := map[sum]held{}
 	for _, h := range stored {
 		bySum[sumOf(h.leaf)] = h
-		for _, name := range namesOf(h.leaf) {
-			names[name] = struct{}{}
-		}
 	}
-	for name := range names {
-		inCache(name, false, bySum)
+	for name := range configuredNames(config) {
+		inCache(name, false, true, bySum)
+	}
+	for _, h := range stored {
+		for _, name := range namesOf(h.leaf) {
+			inCache(name, true, false, bySum)
+		}
 	}
 	events.mu.Lock()
 	defer events.mu.Unlock()
 	for name, s := range events.list {
-		if inCache(name, s.managed, bySum) {
+		if inCache(name, s.managed, false, bySum) {
 			s.missing = 0
 		} else if s.missing++; s.missing > forgetAfter {
 			delete(events.list, name)
@@ -46,9 +47,9 @@ func gather(ctx context.Context, config caddy.Context, events *nameSet) []held {
 	return slices.Collect(maps.Values(bySum))
 }
 
-// inCache adds the certificates of the cache that serve a name. It reports
-// whether there are any.
-func inCache(name string, managed bool, bySum map[sum]held) bool {
+// inCache adds the certificates of the cache that serve a name, which may be one
+// of the configuration. It reports whether there are any.
+func inCache(name string, managed, configured bool, bySum map[sum]held) bool {
 	list := caddytls.AllMatchingCertificates(name)
 	for i := range list {
 		c := list[i].Leaf
@@ -56,8 +57,12 @@ func inCache(name string, managed bool, bySum map[sum]held) bool {
 			continue
 		}
 		s := sumOf(c)
-		old, ok := bySum[s] // what is in the storage is managed
-		bySum[s] = held{leaf: c, managed: managed || ok && old.managed, source: sourceCache}
+		h := bySum[s] // what is in the storage is managed
+		h.leaf, h.managed, h.source = c, h.managed || managed, sourceCache
+		if configured {
+			h.sites = append(h.sites, name)
+		}
+		bySum[s] = h
 	}
 	return len(list) > 0
 }

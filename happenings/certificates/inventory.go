@@ -13,7 +13,8 @@ import (
 type held struct {
 	leaf    *x509.Certificate
 	managed bool
-	source  string // cache, storage
+	source  string   // cache, storage
+	sites   []string // names of the configuration that it serves
 }
 
 // Where a certificate was seen.
@@ -38,6 +39,8 @@ type inventory struct {
 	failures map[string]int  // by name, since it was last obtained
 	revoked  map[string]bool // by name, likewise
 
+	figures Figures
+
 	minute  time.Time // in which failures were counted
 	written int       // failures in that minute
 	omitted int       // of those that were not recorded one by one
@@ -55,6 +58,45 @@ const (
 	// forgetAfter is how many sweeps a certificate may be missing.
 	forgetAfter = 2
 )
+
+// Figures are what is counted of certificates.
+type Figures struct {
+	Obtained, Renewed, Failed, Revoked, Loaded, Expiring, Expired int64 // since the process began
+
+	// Sites has for each name of the configuration when the certificate that
+	// serves it ends, of several the last. Names that only clients chose, with
+	// on-demand TLS, are not in it.
+	Sites map[string]time.Time
+}
+
+// count counts a record.
+func (f *Figures) count(kind audit.Kind) {
+	switch kind {
+	case audit.KindCertObtained:
+		f.Obtained++
+	case audit.KindCertRenewed:
+		f.Renewed++
+	case audit.KindCertFailed:
+		f.Failed++
+	case audit.KindCertRevoked:
+		f.Revoked++
+	case audit.KindCertLoaded:
+		f.Loaded++
+	case audit.KindCertExpiring:
+		f.Expiring++
+	case audit.KindCertExpired:
+		f.Expired++
+	}
+}
+
+// site notes when the certificate of names of the configuration ends.
+func (f *Figures) site(h held) {
+	for _, name := range h.sites {
+		if h.leaf.NotAfter.After(f.Sites[name]) {
+			f.Sites[name] = h.leaf.NotAfter
+		}
+	}
+}
 
 // add notes that the log has a certificate. It reports false if it had it, or if
 // there are too many.
@@ -116,6 +158,7 @@ func (v *inventory) failed(e event) (audit.Certificate, bool) {
 	}
 	if v.written >= maxFailures {
 		v.omitted++
+		v.figures.count(r.Kind)
 		return r, false
 	}
 	v.written++
@@ -164,7 +207,9 @@ func (v *inventory) revocation(e event) audit.Certificate {
 // near their end, and the time when the next one will.
 func (v *inventory) sweep(list []held, thresholds []time.Duration, now time.Time) (records []audit.Certificate, next time.Time) {
 	here := map[sum]bool{}
+	v.figures.Sites = map[string]time.Time{}
 	for _, h := range list {
+		v.figures.site(h)
 		s := sumOf(h.leaf)
 		if here[s] {
 			continue

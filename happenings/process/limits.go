@@ -60,23 +60,33 @@ func (r *Recorder) look() {
 		if l.bound <= 0 {
 			continue
 		}
-		state := ""
-		switch was := r.reached[l.name]; {
-		case !was && l.isReached():
-			state = "reached"
-		case was && l.isOver():
-			state = "over"
-		default:
+		state := r.passed(l)
+		if state == "" {
 			continue
 		}
-		if r.reached == nil {
-			r.reached = map[string]bool{}
-		}
-		r.reached[l.name] = state == "reached"
 		p := r.record(audit.KindProcessLimit)
 		p.Limit, p.Value, p.Bound, p.State = l.name, l.value, l.bound, state
 		r.write(&p)
 	}
+}
+
+// passed notes whether a limit is reached, and returns what has become of it:
+// nothing, reached or over.
+func (r *Recorder) passed(l limit) string {
+	r.reachedMu.Lock()
+	defer r.reachedMu.Unlock()
+	switch was := r.reached[l.name]; {
+	case !was && l.isReached():
+		if r.reached == nil {
+			r.reached = map[string]bool{}
+		}
+		r.reached[l.name] = true
+		return "reached"
+	case was && l.isOver():
+		r.reached[l.name] = false
+		return "over"
+	}
+	return ""
 }
 
 // sample looks at all limits but that of the disk.

@@ -11,6 +11,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,9 +44,11 @@ type Recorder struct {
 	gone    bool               // the end of the process is recorded
 
 	// Of the goroutine that run is, and of Leave when that has ended.
-	last    string          // signal that came last
-	log     *audit.Log      // that has the record of the start
-	reached map[string]bool // limits
+	last string     // signal that came last
+	log  *audit.Log // that has the record of the start
+
+	reachedMu sync.Mutex
+	reached   map[string]bool // limits, by name
 }
 
 // The process has one recorder.
@@ -59,6 +62,21 @@ func Shared() *Recorder { return shared }
 
 // limitsEvery is how often the limits of resources are looked at.
 const limitsEvery = 10 * time.Second
+
+// Reached returns the names of the limits that are reached, in order: of a few
+// that the package knows.
+func (r *Recorder) Reached() []string {
+	r.reachedMu.Lock()
+	defer r.reachedMu.Unlock()
+	var list []string
+	for name, is := range r.reached {
+		if is {
+			list = append(list, name)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
 
 // Boot is the id of the process's life that its records have.
 func (r *Recorder) Boot() string { return r.boot }

@@ -12,6 +12,8 @@ package upstreams
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,6 +79,39 @@ var process watcher
 
 // Count counts a request that was given to an upstream. It takes no lock.
 func Count(ev *audit.Event) { process.table.counters.count(ev) }
+
+// Figure is what is counted of an upstream of the configuration.
+type Figure struct {
+	Server  string
+	Address string
+	Handler int       // which of the server's ways to watch it, from 2 on; 0 for the first
+	State   string    // up, down, unknown
+	Since   time.Time // of the state
+	Served  int64     // requests
+	Failed  int64     // of those
+}
+
+// Current returns the figures of the upstreams that the configuration names, in
+// order, and how many requests to others could not be counted.
+func Current() (list []Figure, uncounted int64) { return process.figures() }
+
+func (w *watcher) figures() (list []Figure, uncounted int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, k := range slices.SortedFunc(maps.Keys(w.table.entries), compare) {
+		e := w.table.entries[k]
+		if e.dynamic {
+			continue
+		}
+		f := Figure{Server: k.server, Address: k.address, Handler: k.handler, State: e.state, Since: e.since}
+		if k.handler == 0 {
+			n := w.table.counters.of(k.endpoint, true)
+			f.Served, f.Failed = n.served.Load(), n.failed.Load()
+		}
+		list = append(list, f)
+	}
+	return list, w.table.counters.missed.Load()
+}
 
 // Monitor watches the upstreams of one configuration.
 type Monitor struct {

@@ -151,6 +151,9 @@ func TestReloadKeepsWhatIsKnown(t *testing.T) {
 		if got := fmt.Sprint(b.take()); got != "[upstream.unknown a:1 upstream.unknown b:1 upstream.up a:1]" {
 			t.Error(got)
 		}
+		if list, _ := w.figures(); len(list) != 2 || list[0].State != stateUp || list[0].Address != "a:1" || list[1].State != stateUnknown {
+			t.Errorf("%+v", list)
+		}
 		var last *Monitor
 		for range 20 {
 			last = configure(&w, b, proxy{"s", withCheck("/", proxyTo("a:1"))}, proxy{"s", proxyTo("c:1")})
