@@ -117,5 +117,5 @@ func span(seconds *float64) string {
 	if seconds == nil {
 		return "-"
 	}
-	return (time.Duration(*seconds * float64(time.Second))).Round(time.Millisecond).String()
+	return time.Duration(*seconds * float64(time.Second)).Round(time.Millisecond).String()
 }

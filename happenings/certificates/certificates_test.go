@@ -299,8 +299,16 @@ type nilError struct{ text string }
 func (e *nilError) Error() string { return e.text }
 
 func TestEventDataOfUnexpectedTypesIsLeftOut(t *testing.T) {
-	strange := []any{nil, 7, "text", []any{1, "a", nil}, map[string]any{"a": 1}, (*nilError)(nil), make(chan int), func() {}, certmagic.Certificate{},
-		(*certmagic.Certificate)(nil), &certmagic.Certificate{Certificate: tls.Certificate{}}, []string(nil), make([]string, 5000), time.Duration(-1), time.Time{}, struct{}{}}
+	strange := []any{
+		nil, 7, "text",
+		[]any{1, "a", nil},
+		map[string]any{"a": 1},
+		(*nilError)(nil), make(chan int), func() {},
+		certmagic.Certificate{},
+		(*certmagic.Certificate)(nil), &certmagic.Certificate{Certificate: tls.Certificate{}}, []string(nil), make([]string, 5000), time.Duration(-1),
+		time.Time{},
+		struct{}{},
+	}
 	keys := []string{"identifier", "subjects", "sans", "issuer", "issuers", "certificate_path", "renewal", "remaining", "error", "certificate", "reason", "revoked_at"}
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(new(watcher))

@@ -60,6 +60,7 @@ func openLog(t *testing.T, dir string, key *audit.Key) *audit.Log {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = log.Close() })
 	return log
 }
 
@@ -86,7 +87,6 @@ func crashed(t *testing.T, key *audit.Key) string {
 	t.Helper()
 	dir, torn := t.TempDir(), t.TempDir()
 	log := openLog(t, dir, key)
-	defer log.Close()
 	r := audit.Process{Time: time.Now(), Kind: audit.KindProcessStart}
 	if _, err := log.Append(t.Context(), r.AppendBody(nil, "")); err != nil {
 		t.Fatal(err)
@@ -106,7 +106,6 @@ func TestCrashIsRecordedWithWhatTheMarkKnows(t *testing.T) {
 	before.begin("boot-1", time.Now())
 	seen := time.Now().Add(-time.Hour).Truncate(time.Second)
 	log := openLog(t, dir, key)
-	defer log.Close()
 	_, _, last, _ := endBefore(log)
 	for _, c := range []struct {
 		name string
@@ -141,7 +140,6 @@ func TestCrashIsRecordedWithWhatTheMarkKnows(t *testing.T) {
 func TestBadMarksAreIgnored(t *testing.T) {
 	key := newKey(t)
 	log := openLog(t, crashed(t, key), key)
-	defer log.Close()
 	for name, data := range map[string]string{
 		"empty": "", "text": "no JSON", "of nobody": `{"boot":"b","pid":0,"born":"2020-01-01T00:00:00Z"}`,
 		"of the future": `{"boot":"b","pid":1,"born":"2999-01-01T00:00:00Z"}`, "large": string(make([]byte, maxMark+1)),
@@ -178,8 +176,6 @@ func TestOrderlyEndIsNoCrash(t *testing.T) {
 func TestStartIsRecordedOnceForALog(t *testing.T) {
 	key := newKey(t)
 	log, other := openLog(t, t.TempDir(), key), openLog(t, t.TempDir(), key)
-	defer log.Close()
-	defer other.Close()
 	b := &book{log: log}
 	r := newRecorder(b, none)
 	mark := filepath.Join(t.TempDir(), "process")
@@ -205,7 +201,6 @@ func TestStartIsRecordedOnceForALog(t *testing.T) {
 
 func TestSignalsThatCameAreRecordedBeforeTheEnd(t *testing.T) {
 	log := openLog(t, t.TempDir(), newKey(t))
-	defer log.Close()
 	b := &book{log: log}
 	r := newRecorder(b, none)
 	r.Enter(filepath.Join(t.TempDir(), "process"))
@@ -220,7 +215,6 @@ func TestSignalsThatCameAreRecordedBeforeTheEnd(t *testing.T) {
 
 func TestLimitsAreRecordedWhenTheyAreReachedAndWhenTheyAreOver(t *testing.T) {
 	log := openLog(t, t.TempDir(), newKey(t)) // outside of the bubble: its goroutines are not this test's
-	defer log.Close()
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var value int64

@@ -275,10 +275,8 @@ func (m *Monitor) find(h *reverseproxy.Handler) {
 	}
 	for _, w := range m.watches {
 		for _, member := range w.members {
-			for _, u := range h.Upstreams {
-				if member.upstream == u {
-					return
-				}
+			if slices.Contains(h.Upstreams, member.upstream) {
+				return
 			}
 		}
 	}

@@ -107,7 +107,7 @@ func activeOf(h *reverseproxy.Handler) *reverseproxy.ActiveHealthChecks {
 func specOf(h *reverseproxy.Handler) string {
 	var spec string
 	if a := activeOf(h); a != nil {
-		spec = fmt.Sprintf("%q %q %q %d %v %q %q %v %v %v %d %d %d %d %q", a.Path, a.URI, a.Upstream, a.Port, a.Headers, a.Method, a.Body,
+		spec = fmt.Sprintf("%q %q %d %v %q %q %v %v %v %d %d %d %d %q", uriOf(a), a.Upstream, a.Port, a.Headers, a.Method, a.Body,
 			a.FollowRedirects, a.Interval, a.Timeout, a.Passes, a.Fails, a.MaxSize, a.ExpectStatus, a.ExpectBody)
 	}
 	if h.HealthChecks != nil && h.HealthChecks.Passive != nil {
@@ -131,16 +131,22 @@ func newWatch(k id, h *reverseproxy.Handler) *watch {
 	return w
 }
 
+// uriOf is what an active health check asks for.
+func uriOf(a *reverseproxy.ActiveHealthChecks) string {
+	if a.URI != "" {
+		return a.URI
+	}
+	//lint:ignore SA1019 the deprecated option still works
+	return a.Path //nolint:staticcheck // as above
+}
+
 // checkOf describes an active health check.
 func checkOf(a *reverseproxy.ActiveHealthChecks) string {
-	method, uri := a.Method, a.URI
+	method := a.Method
 	if method == "" {
 		method = http.MethodGet
 	}
-	if uri == "" {
-		uri = a.Path
-	}
-	uri, _, _ = strings.Cut(uri, "?") // a query may have secrets
+	uri, _, _ := strings.Cut(uriOf(a), "?") // a query may have secrets
 	if uri == "" {
 		uri = "/"
 	}
@@ -165,9 +171,9 @@ func memberOf(h *reverseproxy.Handler, u *reverseproxy.Upstream) member {
 func (w *watch) observe(began time.Time) observation {
 	o := observation{id: w.id, check: w.check, active: w.active, settled: began.Add(w.settle), healthy: true}
 	for _, m := range w.members {
-		fails := int64(m.upstream.Host.Fails())
+		fails := int64(m.upstream.Fails())
 		o.fails = max(o.fails, fails)
-		o.requests = max(o.requests, int64(m.upstream.Host.NumRequests()))
+		o.requests = max(o.requests, int64(m.upstream.NumRequests()))
 		if m.upstream.Healthy() {
 			continue
 		}
