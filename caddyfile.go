@@ -82,6 +82,13 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			dir      <path>
 //			log      <vkey>...
 //		}
+//		certificates {
+//			expiring <duration>...
+//		}
+//		upstreams {
+//			sample  <duration>
+//			traffic <duration>
+//		}
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's name
@@ -104,8 +111,12 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "witness_server":
 			a.Witness = new(WitnessServer)
 			err = a.Witness.unmarshal(d)
+		case "certificates":
+			err = a.certificates(d)
+		case "upstreams":
+			err = a.upstreams(d)
 		default:
-			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, unmatched, audit and witness_server", d.Val())
+			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, unmatched, audit, witness_server, certificates and upstreams", d.Val())
 		}
 		if err != nil {
 			return err

@@ -27,6 +27,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/witness"
 	"github.com/caddy-soc2/caddy-soc2/happenings"
 	"github.com/caddy-soc2/caddy-soc2/happenings/metrics"
+	"github.com/caddy-soc2/caddy-soc2/happenings/upstreams"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -69,12 +70,15 @@ type App struct {
 	// Witness makes this instance a witness for the logs of others.
 	Witness *WitnessServer `json:"witness_server,omitempty"`
 
+	State
+
 	log        *sharedLog
 	locked     error // why there is no log
 	anchors    notary.Config
 	witness    sharedWitness
 	useWitness func() error // applies the settings of Witness
 	privacy    privacy
+	taps       taps
 }
 
 // Audit says how the audit log is kept.
@@ -178,6 +182,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := registerMetrics(ctx); err != nil {
 		return fmt.Errorf("soc2: metrics: %w", err)
 	}
+	if err := a.taps.provision(ctx, a); err != nil {
+		return err
+	}
 	log, err := joinLog(a)
 	if errors.Is(err, durable.ErrLocked) {
 		a.locked = err // "caddy validate" is right beside a running server; Start is not
@@ -206,11 +213,19 @@ func (a *App) Start() error {
 	if err := a.privacy.use(); err != nil {
 		return err
 	}
-	return a.log.configure(a)
+	if err := a.log.configure(a); err != nil {
+		return err
+	}
+	a.taps.start()
+	return nil
 }
 
-// Stop does nothing: requests may still be running and want their records.
-func (a *App) Stop() error { return nil }
+// Stop ends what watches the server. The log stays open: requests may still be
+// running and want their records.
+func (a *App) Stop() error {
+	a.taps.stop()
+	return nil
+}
 
 // Cleanup leaves the log. The last configuration to leave closes it.
 func (a *App) Cleanup() error {
@@ -293,6 +308,7 @@ func safe(method string) bool {
 
 // Record implements record.Recorder.
 func (a *App) Record(ev *audit.Event, request, response http.Header) error {
+	upstreams.Count(ev)
 	recorded, err := a.privacy.apply(ev, request, response)
 	if !recorded {
 		metrics.Count(metrics.LeftOut)

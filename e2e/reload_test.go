@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/caddy-soc2/caddy-soc2/audit"
 )
 
 // admin is a server whose configuration is loaded through the admin API.
@@ -210,6 +212,10 @@ func TestRejectedReloadTouchesNothing(t *testing.T) {
 	if _, _, err := (call{method: "GET", path: "/small"}).do(t.Context(), client, base); err != nil {
 		t.Fatal(err)
 	}
+	// What is recorded by itself after a start is to be there.
+	atLeast(t, "process.start and upstream.up", 2, func() int {
+		return a.h.count(audit.KindProcessStart) + a.h.count(audit.KindUpstreamUp)
+	})
 	segment := filepath.Join(a.h.logDir(), "segments", "00000000000000000000.log")
 	before, err := os.ReadFile(segment)
 	if err != nil {
