@@ -21,12 +21,16 @@ var ErrReplaced = errors.New("removed or replaced while the log was open")
 // checkpoint still lead to what the log has open. The checkpoint is not kept
 // open, so its contents are compared. It belongs to the committer.
 func (l *Log) replaced() error {
-	moved := l.moved(l.seg.Name(), l.seg.Stat)
-	if err := l.moved(l.cfg.Dir, l.lock.Stat); err != nil { // and with it the segment
-		return err
+	err := l.replacedFile()
+	if derr := l.moved(l.cfg.Dir, l.lock.Stat); derr != nil { // last: its files went with it
+		return derr
 	}
-	if moved != nil {
-		return moved
+	return err
+}
+
+func (l *Log) replacedFile() error {
+	if err := l.moved(l.seg.Name(), l.seg.Stat); err != nil {
+		return err
 	}
 	h := l.head.Load()
 	if h == nil { // none was written yet in this process
