@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
@@ -211,14 +209,23 @@ func TestMissingKeyHasOneRemedy(t *testing.T) {
 	}
 }
 
+// provision does what Provision does, but for what needs a running Caddy.
+func provision(t *testing.T, a *App) {
+	t.Helper()
+	if err := errors.Join(a.setDefaults(), a.check()); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.open(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestOrdersSayWhatWasDone gives orders: one that cannot be carried out is no
 // failure of the server, and an answer has the names of the records' members.
 func TestOrdersSayWhatWasDone(t *testing.T) {
 	a := &App{InstanceName: "test", DataDir: t.TempDir()}
 	a.Audit.Pseudonymize = new(Pseudonymize)
-	if err := a.Provision(caddy.Context{}); err != nil {
-		t.Fatal(err)
-	}
+	provision(t, a)
 	defer func() { _ = a.Cleanup() }()
 	for _, period := range []string{time.Now().UTC().Format("2006-01"), "yesterday"} {
 		_, err := a.Destroy(evidence.Order{What: "pseudonyms", Period: period, By: "x", Reason: "y"})

@@ -185,6 +185,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.taps.provision(ctx, a); err != nil {
 		return err
 	}
+	return a.open()
+}
+
+// open opens the log, and the keys that belong to it, or joins them.
+func (a *App) open() error {
 	log, err := joinLog(a)
 	if errors.Is(err, durable.ErrLocked) {
 		a.locked = err // "caddy validate" is right beside a running server; Start is not

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"filippo.io/age"
-	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/personal"
@@ -32,9 +31,7 @@ func TestReloadTakesUpTheSettingsOfPrivacy(t *testing.T) {
 		a := &App{InstanceName: "test", DataDir: dir}
 		a.Audit.Pseudonymize = &Pseudonymize{Members: []string{personal.User}, Period: unit}
 		a.Audit.Encrypt = &Encrypt{Recipients: []string{id.Recipient().String()}, Members: []string{personal.ClientIP}, Subjects: subjects}
-		if err := a.Provision(caddy.Context{}); err != nil {
-			t.Fatal(err)
-		}
+		provision(t, a)
 		t.Cleanup(func() { _ = a.Cleanup() })
 		if start {
 			if err := a.Start(); err != nil {

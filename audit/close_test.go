@@ -142,3 +142,28 @@ func TestSignOfMoreThanThereIsFails(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestReserveBehindACloseVerifies lengthens a closed log by zeros, as a crash
+// does while it is opened again and the new length alone reaches the disk. Fewer
+// zeros than a reserve has were put there by somebody.
+func TestReserveBehindACloseVerifies(t *testing.T) {
+	for zeros, good := range map[int]bool{100: false, 1<<20 + 232: true} {
+		b := newBench(t, audit.Config{})
+		b.append(10)
+		b.close()
+		name := filepath.Join(b.dir, records.Segment{}.Path())
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write(make([]byte, zeros)); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if r := report(t, os.DirFS(b.dir), b.key); r.OK() != good || good != (len(r.Notes) > 0) {
+			t.Errorf("%d zeros: problems %v, notes %v", zeros, r.Problems, r.Notes)
+		}
+	}
+}
