@@ -22,45 +22,84 @@ var causeNames = [causes]string{"failure", "stall", "exit"}
 // gap counts what the log does not hold, or not as the client saw it.
 type gap struct {
 	from, to time.Time // of the first and last count; zero: nothing was counted
-	reason   string    // of the first
+	reason   string    // the first that was given
 
-	lost    int64 // records taken and not written
-	refused int64 // requests refused because the log took no records
-	served  int64 // requests served without a record
-	late    int64 // requests refused after their record was taken: it may be in the log
-	other   int64 // records that are not of requests and were not taken
+	lost int64 // records taken and not written
+	Missed
 }
 
-func (g *gap) empty() bool { return g.lost|g.refused|g.served|g.late|g.other == 0 }
+func (g *gap) empty() bool { return g.lost == 0 && g.Missed == Missed{} }
+
+// add counts more, or less if n is -1.
+func (g *gap) add(more gap, n int64) {
+	g.lost += n * more.lost
+	g.Missed.add(more.Missed, n)
+}
 
 // Missed counts what has no record. A log.gap record will tell.
 type Missed struct {
-	Refused int64 // refused because the log took no records
-	Served  int64 // served all the same
-	Late    int64 // refused after Append took the record and gave up (ErrStalled)
+	Refused int64 // requests refused because the log took no records
+	Served  int64 // requests served all the same
+	Late    int64 // requests refused after Append took the record and gave up (ErrStalled)
 	Other   int64 // records that are not of requests and were not taken
 }
 
-// Miss counts what has no record. The counts are written as a
-// log.gap record with the next checkpoint, or when the log has healed.
-func (l *Log) Miss(cause Cause, m Missed) {
-	l.miss(cause, gap{refused: m.Refused, served: m.Served, late: m.Late, other: m.Other})
+func (m *Missed) add(more Missed, n int64) {
+	m.Refused += n * more.Refused
+	m.Served += n * more.Served
+	m.Late += n * more.Late
+	m.Other += n * more.Other
 }
+
+// Miss counts what has no record. The counts are written as a log.gap record
+// with the next checkpoint, or when the log has healed.
+func (l *Log) Miss(cause Cause, m Missed) { l.miss(cause, gap{Missed: m}) }
 
 func (l *Log) miss(cause Cause, more gap) {
 	now := l.cfg.Now()
 	l.mu.Lock()
+	if heir := l.heir; heir != nil {
+		l.mu.Unlock()
+		heir.miss(cause, more)
+		return
+	}
 	defer l.mu.Unlock()
 	g := &l.gaps[cause]
 	if g.from.IsZero() {
-		g.from, g.reason = now, more.reason
+		g.from = now
+	}
+	if g.reason == "" { // who was refused may count before the committer, which knows why
+		g.reason = more.reason
 	}
 	g.to = now
-	g.lost += more.lost
-	g.refused += more.refused
-	g.served += more.served
-	g.late += more.late
-	g.other += more.other
+	g.add(more, 1)
+	l.missed[cause].add(more, 1)
+}
+
+// Inherit takes over what another log, which was closed and took the same
+// records before, has counted and not told, and what it will still be told to
+// count.
+func (l *Log) Inherit(old *Log) {
+	old.mu.Lock()
+	gaps := old.gaps
+	old.gaps = [causes]gap{}
+	old.heir = l
+	old.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c, g := range gaps {
+		if g.from.IsZero() {
+			continue
+		}
+		l.missed[c].add(g, 1)
+		own := &l.gaps[c]
+		if own.empty() {
+			*own = g
+			continue
+		}
+		own.add(g, 1)
+		own.from, own.reason = g.from, g.reason // it is the older one
+	}
 }
 
 // Gaps sums up what was missed and is not yet told in the log.
@@ -69,10 +108,7 @@ func (l *Log) Gaps() (lost int64, m Missed) {
 	defer l.mu.Unlock()
 	for _, g := range l.gaps {
 		lost += g.lost
-		m.Refused += g.refused
-		m.Served += g.served
-		m.Late += g.late
-		m.Other += g.other
+		m.add(g.Missed, 1)
 	}
 	return lost, m
 }
@@ -82,7 +118,7 @@ func (l *Log) Gaps() (lost int64, m Missed) {
 func (g *gap) body(cause Cause, instance string) []byte {
 	r := LogGap{
 		Time: g.to, Cause: causeNames[cause], Reason: g.reason, From: g.from, To: g.to,
-		Refused: g.refused, Served: g.served, Late: g.late, Lost: g.lost, Other: g.other,
+		Refused: g.Refused, Served: g.Served, Late: g.Late, Lost: g.lost, Other: g.Other,
 	}
 	if g.to.IsZero() {
 		r.Time = g.from
@@ -132,11 +168,7 @@ func (l *Log) subtract(cause Cause, told gap) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	g := &l.gaps[cause]
-	g.lost -= told.lost
-	g.refused -= told.refused
-	g.served -= told.served
-	g.late -= told.late
-	g.other -= told.other
+	g.add(told, -1)
 	if g.empty() {
 		*g = gap{}
 		return

@@ -53,6 +53,7 @@ var endpoints = map[string]string{
 	"status":         "status",
 	"healthz":        "healthz",
 	"boundary":       "boundary",
+	"upstreams":      "upstreams?from={time}&to={time}",
 	"log_checkpoint": "log/checkpoint",
 	"log_tile":       "log/tile/{level}/{index}",
 	"log_entries":    "log/tile/entries/{index}",
@@ -82,6 +83,8 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, path string) {
 		a.health(w, r, src)
 	case "/boundary":
 		sendJSON(w, r, http.StatusOK, typeJSON, boundary.Now())
+	case "/upstreams":
+		a.upstreams(w, r, src)
 	case "/log/records":
 		a.records(w, r, src)
 	case "/log/key":
