@@ -57,6 +57,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //		instance <name>
 //		profile  baseline|strict|api
 //		data_dir <path>
+//		changes  observe|load_only
 //		audit {
 //			mode       durable|async|strict
 //			on_failure refuse|count
@@ -98,11 +99,13 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = text(d, &a.DataDir)
 		case "audit":
 			err = a.Audit.unmarshal(d)
+		case "changes":
+			err = text(d, &a.Changes)
 		case "witness_server":
 			a.Witness = new(WitnessServer)
 			err = a.Witness.unmarshal(d)
 		default:
-			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, audit and witness_server", d.Val())
+			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, audit, changes and witness_server", d.Val())
 		}
 		if err != nil {
 			return err

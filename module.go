@@ -10,6 +10,7 @@
 //	http.handlers.soc2_witness  serves the witness that an instance is for others
 //	caddy.listeners.soc2        puts the first two before all routes of a server
 //	admin.api.soc2              serves the evidence on the admin API
+//	admin.api.soc2_changes      records the calls of the admin API and what they change
 package soc2
 
 import (
@@ -30,6 +31,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
 	"github.com/caddy-soc2/caddy-soc2/handlers/witness"
 	"github.com/caddy-soc2/caddy-soc2/happenings"
+	"github.com/caddy-soc2/caddy-soc2/happenings/changes"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -63,6 +65,13 @@ type App struct {
 	// Audit says how the log is kept.
 	Audit Audit `json:"audit,omitzero"`
 
+	// Changes says how the configuration may be changed. With load_only the
+	// admin API refuses to change parts of it (POST, PUT, PATCH and DELETE of
+	// /config/ and /id/): every change is a whole configuration that is loaded.
+	// With observe all ways are open. All changes are recorded in either case.
+	// Default: observe.
+	Changes string `json:"changes,omitempty"`
+
 	// Witness makes this instance a witness for the logs of others.
 	Witness *WitnessServer `json:"witness_server,omitempty"`
 
@@ -72,6 +81,7 @@ type App struct {
 	witness    sharedWitness
 	useWitness func() error // applies the settings of Witness
 	privacy    privacy
+	changes    *changes.Watch
 }
 
 // Audit says how the audit log is kept.
@@ -175,7 +185,8 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 //
 // The checks are here and not in Validate, so that a wrong option never makes
 // a log.
-func (a *App) Provision(_ caddy.Context) error {
+func (a *App) Provision(ctx caddy.Context) error {
+	a.changes = changes.NewWatch(ctx)
 	if err := a.setDefaults(); err != nil {
 		return err
 	}
@@ -245,6 +256,9 @@ func (a *App) check() error {
 	if !headers.Known(a.ProfileName) {
 		return fmt.Errorf("soc2: profile %q: choose baseline, strict or api", a.ProfileName)
 	}
+	if err := a.checkChanges(); err != nil {
+		return err
+	}
 	if err := a.Audit.check(); err != nil {
 		return err
 	}
@@ -291,11 +305,18 @@ func (a *App) Start() error {
 			return fmt.Errorf("soc2: witness: %w", err)
 		}
 	}
-	return a.log.configure(a)
+	if err := a.log.configure(a); err != nil {
+		return err
+	}
+	return a.startChanges()
 }
 
-// Stop does nothing: requests may still be running and want their records.
-func (a *App) Stop() error { return nil }
+// Stop ends what watches. The log stays: requests may still be running and want
+// their records.
+func (a *App) Stop() error {
+	a.changes.Stop()
+	return nil
+}
 
 // Cleanup leaves the log. The last configuration to leave closes it.
 func (a *App) Cleanup() error {

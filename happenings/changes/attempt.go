@@ -1,0 +1,221 @@
+package changes
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/happenings/ledger"
+)
+
+// attempt is a change of the configuration that somebody tries.
+type attempt struct {
+	record audit.ConfigChange // what is known from the beginning
+	book   ledger.Book        // log of the configuration that goes; held; may be nil
+	sent   *sent              // body of the call of /load, if it was one
+	gated  bool               // a gate waits for its end, and finishes it
+
+	// Guarded by attemptsMu until the attempt is taken off the table.
+	load      *load
+	unchanged bool   // Caddy said so
+	failure   string // said in Caddy's log
+	done      bool   // is being finished
+}
+
+// load is a configuration that is being loaded.
+type load struct {
+	ctx       context.Context // ends, with a cause, when the configuration was rejected or has gone
+	attempted any             // as far as it can be seen
+}
+
+// The outcomes of a change.
+const (
+	applied   = "applied"
+	rejected  = "rejected"
+	unchanged = "unchanged"
+	unclear   = "error"
+)
+
+// The sources of changes.
+const (
+	sourceAdmin   = "admin"
+	sourceReload  = "reload"
+	sourceFile    = "file"
+	sourceSignal  = "signal"
+	sourceStart   = "start"
+	sourceLoader  = "loader"
+	sourcePlugin  = "plugin"
+	sourceUnknown = "unknown"
+)
+
+// announce begins an attempt of the goroutine that calls. Only one can be under
+// way in a goroutine: an earlier one that came to nothing is forgotten.
+func (r *recorder) announce(a *attempt) {
+	a.record.Time = time.Now()
+	a.record.Mode = mode()
+	a.book = hold()
+	g := goroutine()
+	r.attemptsMu.Lock()
+	old := r.attempts[g]
+	r.attempts[g] = a
+	forgotten := old != nil && old.load == nil && !old.done
+	r.attemptsMu.Unlock()
+	if forgotten {
+		old.release()
+	}
+}
+
+// current returns the attempt that is under way in the goroutine that calls.
+// attemptsMu is held.
+func (r *recorder) current() *attempt { return r.attempts[goroutine()] }
+
+// take takes an attempt off the table, if nobody has done so.
+func (r *recorder) take(a *attempt) bool {
+	r.attemptsMu.Lock()
+	defer r.attemptsMu.Unlock()
+	if a.done {
+		return false
+	}
+	a.done = true
+	for g, other := range r.attempts {
+		if other == a {
+			delete(r.attempts, g)
+		}
+	}
+	return true
+}
+
+func (a *attempt) release() {
+	if a.book != nil {
+		a.book.Release()
+		a.book = nil
+	}
+}
+
+// Begin says that a configuration is being loaded. An admin router calls it for
+// each configuration whose admin endpoint is on, before the apps are
+// provisioned, and the soc2 app for each that has it; the second call for a
+// configuration changes nothing.
+func Begin(ctx caddy.Context, whole bool) { process.begin(ctx, whole) }
+
+func (r *recorder) begin(ctx caddy.Context, whole bool) {
+	r.attemptsMu.Lock()
+	a := r.current()
+	if a != nil && a.load != nil && a.load.ctx != ctx.Context {
+		a = nil // one that is over, and about to be finished
+	}
+	first := r.loads == 0
+	known := a != nil && a.load != nil
+	r.attemptsMu.Unlock()
+	if known {
+		return
+	}
+	if a == nil { // nobody announced it
+		a = new(attempt)
+		a.record.Source, a.record.Actor = sourcePlugin, audit.Actor{Known: knownNone}
+		if first {
+			a.record.Source = sourceStart
+		}
+		r.announce(a)
+	}
+	l := &load{ctx: ctx.Context}
+	if whole {
+		l.attempted = attemptedOf(ctx)
+	}
+	r.attemptsMu.Lock()
+	r.loads++
+	a.load = l
+	r.attemptsMu.Unlock()
+	if !a.gated {
+		go r.await(a)
+	}
+}
+
+// awaitEvery is how often a load that no gate waits for is looked at.
+const awaitEvery = 10 * time.Millisecond
+
+// await finishes an attempt when its load is over. It ends with it: Caddy ends
+// the context of each configuration that it does not run.
+func (r *recorder) await(a *attempt) {
+	tick := time.NewTicker(awaitEvery)
+	defer tick.Stop()
+	for caddy.ActiveContext().Context != a.load.ctx {
+		select {
+		case <-a.load.ctx.Done():
+			r.conclude(a)
+			return
+		case <-tick.C:
+		}
+	}
+	r.conclude(a)
+}
+
+// conclude finishes an attempt that no gate waits for.
+func (r *recorder) conclude(a *attempt) {
+	if r.take(a) {
+		r.finish(a, result{})
+		a.release()
+	}
+}
+
+// result is what a gate saw of an attempt.
+type result struct {
+	status  int    // of the answer; 0: no gate
+	message string // error that was answered
+}
+
+// outcome tells how an attempt ended, and why if it was rejected. It is empty
+// for what was no attempt to change anything, such as a validation.
+func (a *attempt) outcome(seen result) (outcome, reason string) {
+	if a.load != nil {
+		cause := context.Cause(a.load.ctx)
+		switch {
+		case cause == nil:
+			return applied, ""
+		case strings.HasPrefix(cause.Error(), "configuration"): // error, start error
+			return rejected, firstOf(seen.message, cause.Error())
+		case strings.HasPrefix(cause.Error(), "validation"):
+			return "", ""
+		}
+		return applied, "" // it has gone since
+	}
+	switch {
+	case a.unchanged:
+		return unchanged, ""
+	case seen.status >= 400:
+		return rejected, seen.message
+	case a.failure != "":
+		return rejected, a.failure
+	case seen.status > 0:
+		return applied, "" // neither admin endpoint nor soc2 app is left
+	}
+	return unclear, ""
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// said puts what Caddy logs about an attempt of the goroutine that calls to it,
+// and finishes one that ends so without a load.
+func (r *recorder) said(failure string, same bool) {
+	r.attemptsMu.Lock()
+	a := r.current()
+	if a == nil {
+		r.attemptsMu.Unlock()
+		return
+	}
+	a.unchanged = a.unchanged || same
+	a.failure = firstOf(a.failure, failure)
+	ends := !a.gated && a.load == nil
+	r.attemptsMu.Unlock()
+	if ends {
+		go r.conclude(a) // Caddy may hold the lock of the configuration now
+	}
+}
