@@ -2,6 +2,7 @@ package changes
 
 import (
 	"context"
+	"reflect"
 	"strings"
 	"time"
 
@@ -27,8 +28,8 @@ type attempt struct {
 
 // load is a configuration that is being loaded.
 type load struct {
-	ctx       context.Context // ends, with a cause, when the configuration was rejected or has gone
-	attempted any             // as far as it can be seen
+	ctx       caddy.Context // ends, with a cause, when the configuration was rejected or has gone
+	attempted any           // as far as it can be seen
 }
 
 // The outcomes of a change.
@@ -104,7 +105,7 @@ func Begin(ctx caddy.Context, whole bool) { process.begin(ctx, whole) }
 func (r *recorder) begin(ctx caddy.Context, whole bool) {
 	r.attemptsMu.Lock()
 	a := r.current()
-	if a != nil && a.load != nil && a.load.ctx != ctx.Context {
+	if a != nil && a.load != nil && !sameConfig(a.load.ctx, ctx) {
 		a = nil // one that is over, and about to be finished
 	}
 	first := r.loads == 0
@@ -121,7 +122,7 @@ func (r *recorder) begin(ctx caddy.Context, whole bool) {
 		}
 		r.announce(a)
 	}
-	l := &load{ctx: ctx.Context}
+	l := &load{ctx: ctx}
 	if whole {
 		l.attempted = attemptedOf(ctx)
 	}
@@ -142,7 +143,7 @@ const awaitEvery = 10 * time.Millisecond
 func (r *recorder) await(a *attempt) {
 	tick := time.NewTicker(awaitEvery)
 	defer tick.Stop()
-	for caddy.ActiveContext().Context != a.load.ctx {
+	for !sameConfig(caddy.ActiveContext(), a.load.ctx) {
 		select {
 		case <-a.load.ctx.Done():
 			r.conclude(a)
@@ -218,4 +219,22 @@ func (r *recorder) said(failure string, same bool) {
 	if ends {
 		go r.conclude(a) // Caddy may hold the lock of the configuration now
 	}
+}
+
+// sameConfig reports whether two contexts are for one configuration. The
+// context that a module is provisioned with may be derived from that of the
+// configuration, so it is the configuration that is compared.
+func sameConfig(a, b caddy.Context) bool {
+	x, y := configOf(a), configOf(b)
+	return x == y && x != nil || a.Context != nil && a.Context == b.Context
+}
+
+// configOf returns the configuration that a context is for. It is nil if it
+// cannot be seen.
+func configOf(ctx caddy.Context) *caddy.Config {
+	f := reflect.ValueOf(ctx).FieldByName("cfg")
+	if !f.IsValid() || f.Type() != reflect.TypeFor[*caddy.Config]() || f.IsNil() {
+		return nil
+	}
+	return (*caddy.Config)(f.UnsafePointer())
 }

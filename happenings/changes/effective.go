@@ -249,19 +249,19 @@ func autosaved(attempted any) any {
 // are provisioned: Caddy drops what it has provisioned. The storage and the
 // writers of logs are dropped by then. It is nil if it cannot be seen.
 func attemptedOf(ctx caddy.Context) any {
-	f := reflect.ValueOf(ctx).FieldByName("cfg")
-	if !f.IsValid() || f.Type() != reflect.TypeFor[*caddy.Config]() || f.IsNil() {
+	config := configOf(ctx)
+	if config == nil {
 		return nil
 	}
-	b, err := json.Marshal((*caddy.Config)(f.UnsafePointer()))
+	b, err := json.Marshal(config)
 	if err != nil {
 		return nil
 	}
-	config, err := jsonpatch.Parse(b)
+	doc, err := jsonpatch.Parse(b)
 	if err != nil {
 		return nil
 	}
-	return config
+	return doc
 }
 
 // withoutIDs returns a configuration without the members "@id", as Caddy does

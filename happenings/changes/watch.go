@@ -1,7 +1,6 @@
 package changes
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -17,7 +16,6 @@ const checkEvery = time.Minute
 // Watch compares the admin endpoint with the configuration at intervals, and
 // notices when the configuration that has it goes without a successor.
 type Watch struct {
-	ctx   context.Context
 	stop  chan struct{}
 	ended chan struct{}
 }
@@ -25,7 +23,7 @@ type Watch struct {
 // NewWatch prepares a watch for a configuration, whose context is ctx.
 func NewWatch(ctx caddy.Context) *Watch {
 	Begin(ctx, false) // an admin endpoint that is off tells nobody
-	return &Watch{ctx: ctx.Context}
+	return new(Watch)
 }
 
 // Start begins the comparisons.
@@ -79,7 +77,7 @@ func (r *recorder) left() {
 	a := r.current()
 	told := a != nil && (a.load != nil || a.gated)
 	if a != nil && a.load == nil {
-		a.load = &load{ctx: next.Context} // announced, by the file watcher for example
+		a.load = &load{ctx: next} // announced, by the file watcher for example
 	}
 	r.attemptsMu.Unlock()
 	if told {
@@ -90,7 +88,7 @@ func (r *recorder) left() {
 		a.record.Source, a.record.Actor = sourcePlugin, audit.Actor{Known: knownNone}
 		r.announce(a)
 		r.attemptsMu.Lock()
-		a.load = &load{ctx: next.Context}
+		a.load = &load{ctx: next}
 		r.attemptsMu.Unlock()
 	}
 	if !a.gated {
