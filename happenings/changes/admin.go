@@ -27,7 +27,6 @@ func (*Admin) CaddyModule() caddy.ModuleInfo {
 
 // Provision takes note that a configuration is being loaded.
 func (*Admin) Provision(ctx caddy.Context) error {
-	install()
 	Begin(ctx, true)
 	return nil
 }

@@ -67,6 +67,25 @@ func (r *recorder) announce(a *attempt) {
 	if forgotten {
 		old.release()
 	}
+	if !a.gated {
+		time.AfterFunc(announceLimit, func() { r.overdue(a) })
+	}
+}
+
+// announceLimit is how long after its announcement a load begins or fails.
+const announceLimit = 30 * time.Second
+
+// overdue concludes an attempt that was announced and of which nothing was seen
+// since: a configuration whose admin endpoint is off, and which has no soc2 app,
+// tells nobody that it failed.
+func (r *recorder) overdue(a *attempt) {
+	r.attemptsMu.Lock()
+	over := a.load == nil && !a.done
+	r.attemptsMu.Unlock()
+	if over {
+		install()
+		r.conclude(a)
+	}
 }
 
 // current returns the attempt that is under way in the goroutine that calls.
@@ -103,6 +122,7 @@ func (a *attempt) release() {
 func Begin(ctx caddy.Context, whole bool) { process.begin(ctx, whole) }
 
 func (r *recorder) begin(ctx caddy.Context, whole bool) {
+	install()
 	r.attemptsMu.Lock()
 	a := r.current()
 	if a != nil && a.load != nil && !sameConfig(a.load.ctx, ctx) {
@@ -159,6 +179,7 @@ func (r *recorder) conclude(a *attempt) {
 	if r.take(a) {
 		r.finish(a, result{})
 		a.release()
+		r.checkSoon()
 	}
 }
 
@@ -193,7 +214,7 @@ func (a *attempt) outcome(seen result) (outcome, reason string) {
 	case seen.status > 0:
 		return applied, "" // neither admin endpoint nor soc2 app is left
 	}
-	return unclear, ""
+	return unclear, "it was announced, and neither its load nor its failure was seen"
 }
 
 func firstOf(a, b string) string {

@@ -26,6 +26,7 @@ package changes
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -60,8 +61,9 @@ type recorder struct {
 	attempts   map[uint64]*attempt
 	loads      int // that were begun
 
-	checking sync.Mutex // held while the endpoint is compared, and that is recorded
-	opened   addresses  // where admin endpoints were opened
+	checking sync.Mutex  // held while the endpoint is compared, and that is recorded
+	opened   addresses   // where admin endpoints were opened
+	soon     atomic.Bool // a comparison is about to be made
 
 	calls callTable
 	stock stockHandlers

@@ -66,6 +66,26 @@ func (a *addresses) all() []string {
 
 func (r *recorder) heardEndpoint(fields []zapcore.Field) { r.opened.add(textField(fields, "address")) }
 
+// like reports whether two comparisons had one result.
+func (e Endpoint) like(other Endpoint) bool {
+	return e.State == other.State && slices.Equal(e.Unexpected, other.Unexpected) && slices.Equal(e.Missing, other.Missing)
+}
+
+// endpointSettle is how long an admin endpoint may take to open or to close
+// after a change. Caddy closes the old one after it has answered.
+const endpointSettle = 500 * time.Millisecond
+
+// checkSoon compares the endpoint when it has settled after a change.
+func (r *recorder) checkSoon() {
+	if r.soon.Swap(true) {
+		return
+	}
+	time.AfterFunc(endpointSettle, func() {
+		r.soon.Store(false)
+		r.checkEndpoint()
+	})
+}
+
 // CheckEndpoint compares the endpoint with the configuration. A deviation, and
 // its end, are recorded.
 func CheckEndpoint() { process.checkEndpoint() }
@@ -81,9 +101,15 @@ func (r *recorder) checkEndpoint() {
 	is := r.inspect(running.raw)
 	r.mu.Lock()
 	was := r.endpoint
+	r.mu.Unlock()
+	if is.State == stateDeviates && !is.like(was) {
+		time.Sleep(endpointSettle) // an endpoint that is being closed is none that is left open
+		is = r.inspect(running.raw)
+	}
+	r.mu.Lock()
 	r.endpoint = is
 	r.mu.Unlock()
-	if is.State == was.State && slices.Equal(is.Unexpected, was.Unexpected) && slices.Equal(is.Missing, was.Missing) {
+	if is.like(was) {
 		return
 	}
 	if is.State != stateDeviates && was.State != stateDeviates {

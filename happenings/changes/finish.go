@@ -40,7 +40,7 @@ func (r *recorder) finish(a *attempt, seen result) string {
 		finishRejected(a, was, secrets)
 		c.Error = scrub(a, secrets, reason)
 	} else {
-		r.finishApplied(a, was, secrets)
+		r.finishApplied(a, was, reason, secrets)
 	}
 	r.remember(c)
 	enter(a, c)
@@ -48,8 +48,11 @@ func (r *recorder) finish(a *attempt, seen result) string {
 }
 
 // finishApplied compares the configuration that runs with the one that ran.
-func (r *recorder) finishApplied(a *attempt, was version, secrets *redact.Secrets) {
+func (r *recorder) finishApplied(a *attempt, was version, reason string, secrets *redact.Secrets) {
 	c := &a.record
+	if c.Outcome == unclear {
+		c.Error = reason
+	}
 	var attempted any
 	if a.load != nil {
 		attempted = a.load.attempted

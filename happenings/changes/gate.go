@@ -118,7 +118,7 @@ func (r *recorder) change(w *answer, req *http.Request, c *audit.AdminCall, stoc
 	if r.take(a) {
 		c.Error = r.finish(a, result{w.code(), w.message()})
 	}
-	r.checkEndpoint()
+	r.checkSoon()
 }
 
 // refuse answers a call that changes a part of the configuration where only

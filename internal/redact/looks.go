@@ -17,8 +17,9 @@ var (
 	// line of a configuration file.
 	named = regexp.MustCompile(`(?i)((?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|authorization|x-api-key)["']?\s*[=:]\s*["']?(?:bearer |basic |token )?)([^\s"'&;,<>]+)`)
 
-	// word is a run of what tokens are made of.
-	word = regexp.MustCompile(`[A-Za-z0-9+/=_.~$:\-]{16,}`)
+	// word is a run of what tokens are made of, or one that stands for a secret
+	// already.
+	word = regexp.MustCompile(`\[secret [0-9a-f]{24}\]|[A-Za-z0-9+/=_.~$:\-]{16,}`)
 )
 
 // words returns a text without what in it looks like a secret.
@@ -36,7 +37,7 @@ func (s *Secrets) words(v string) string {
 		v = s.groups(named, v)
 	}
 	return word.ReplaceAllStringFunc(v, func(w string) string {
-		if random(w) {
+		if w[0] != '[' && random(w) {
 			return s.hide(w)
 		}
 		return w

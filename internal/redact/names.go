@@ -18,7 +18,7 @@ var exactNames = map[string]bool{
 
 // plainNames are names that have a part of secretNames in them, and are none.
 var plainNames = map[string]bool{
-	"insecuresecretslog": true, // a path
+	"insecuresecretslog":   true, // a path
 	"shouldlogcredentials": true, "allowcredentials": true,
 	"tokenendpoint": true, "tokenurl": true, "tokentype": true, "tokenlookup": true, "passwordpolicy": true,
 }

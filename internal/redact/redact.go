@@ -62,8 +62,70 @@ func (s *Secrets) hide(secret string) string {
 func (s *Secrets) Len() int { return len(s.found) }
 
 // Document returns a copy of a JSON document (nil, bool, json.Number, string,
-// []any, map[string]any) without its secrets, which it adds to s.
-func (s *Secrets) Document(doc any) any { return s.value("", doc, place{}) }
+// []any, map[string]any) without its secrets, which it adds to s. The copy
+// depends on the document and the key alone.
+func (s *Secrets) Document(doc any) any {
+	own := s.key.NewSecrets()
+	out := own.repeated(own.value("", doc, place{}))
+	maps.Copy(s.found, own.found)
+	return out
+}
+
+// The secrets that are looked for in the rest of a document: those that are too
+// long to be words, and not more than can be looked for.
+const (
+	minRepeated = 6
+	maxRepeated = 1000
+)
+
+// repeated returns a document without the secrets that stand in it once more
+// under a name that says nothing.
+func (s *Secrets) repeated(doc any) any {
+	var pairs []string
+	for _, secret := range s.longestFirst() {
+		if len(secret) >= minRepeated && len(pairs) < 2*maxRepeated && !isNumber(secret) {
+			pairs = append(pairs, secret, s.found[secret])
+		}
+	}
+	if len(pairs) == 0 {
+		return doc
+	}
+	return replaceAll(doc, strings.NewReplacer(pairs...))
+}
+
+func isNumber(v string) bool {
+	return !strings.ContainsFunc(v, func(r rune) bool { return r < '0' || r > '9' })
+}
+
+func replaceAll(v any, r *strings.Replacer) any {
+	switch v := v.(type) {
+	case map[string]any:
+		o := make(map[string]any, len(v))
+		for name, value := range v {
+			o[r.Replace(name)] = replaceAll(value, r)
+		}
+		return o
+	case []any:
+		for i, item := range v { // a copy already
+			v[i] = replaceAll(item, r)
+		}
+		return v
+	case string:
+		return r.Replace(v)
+	}
+	return v
+}
+
+// longestFirst returns the secrets in an order in which one that is part of
+// another comes after it.
+func (s *Secrets) longestFirst() []string {
+	return slices.SortedFunc(maps.Keys(s.found), func(a, b string) int {
+		if len(a) != len(b) {
+			return len(b) - len(a)
+		}
+		return strings.Compare(a, b)
+	})
+}
 
 // place says where in the document a value stands.
 type place struct {
@@ -130,13 +192,7 @@ const minScrubbed = 3
 // Scrub returns a text without the secrets that were found so far, as they are
 // and as JSON and Go write them in quotes, and without what looks like one.
 func (s *Secrets) Scrub(text string) string {
-	list := slices.SortedFunc(maps.Keys(s.found), func(a, b string) int {
-		if len(a) != len(b) {
-			return len(b) - len(a) // one may be part of another
-		}
-		return strings.Compare(a, b)
-	})
-	for _, secret := range list {
+	for _, secret := range s.longestFirst() {
 		if len(secret) < minScrubbed {
 			continue
 		}

@@ -101,6 +101,23 @@ func TestWhatIsNoSecretStays(t *testing.T) {
 	}
 }
 
+func TestSecretIsHiddenWhereItStandsAgain(t *testing.T) {
+	got, _ := document(t, `{"password":"canary one","profile":"canary one","list":["x canary one y"],"canary one":1}`)
+	if strings.Contains(got, "canary") {
+		t.Error(got)
+	}
+}
+
+func TestTokenIsNotHiddenAgain(t *testing.T) {
+	s := key.NewSecrets()
+	token := key.Token("a")
+	for _, text := range []string{token, "x " + token + " y", "password: " + token} {
+		if got := s.Scrub(text); got != text {
+			t.Errorf("%q became %q", text, got)
+		}
+	}
+}
+
 func TestEqualSecretsAreSeenToBeEqual(t *testing.T) {
 	got, s := document(t, `[{"password":"a1"},{"token":"a1"},{"password":"a2"}]`)
 	var list []map[string]string
