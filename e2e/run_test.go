@@ -95,6 +95,7 @@ func TestRunRefusesLogsItCannotUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := h.start("serving initial configuration", "caddy", "run", "--config", name, "--adapter", "caddyfile")
+	atLeast(t, "changes", 1, func() int { _, kinds := h.readLog(); return kinds["config.change"] }) // the start's
 	held := snapshot(t, h.logDir())
 	pid := fmt.Sprint("process ", p.cmd.Process.Pid)
 	h.rejects([]string{h.logDir(), pid, "stop it"}, caddyfile("", freePort(t)), "run")

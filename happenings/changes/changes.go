@@ -25,6 +25,7 @@
 package changes
 
 import (
+	"bytes"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,6 +54,7 @@ type recorder struct {
 	mu       sync.Mutex // guards the fields below, for moments only: who loads takes it
 	key      redact.Key
 	history  *history
+	next     *tools  // of the configuration that is being loaded, if they are others
 	version  version // that runs
 	recent   []Change
 	endpoint Endpoint
@@ -106,14 +108,9 @@ type Settings struct {
 }
 
 // Use prepares for the configuration that begins to run. The app calls it when
-// it starts. The first key and the first history stay those of the process: a
-// configuration that moves them takes effect with the next start.
+// it starts. Another key or another history than before is taken up when the
+// configuration turns out to be applied.
 func Use(s Settings) error {
-	process.mu.Lock()
-	defer process.mu.Unlock()
-	if process.history != nil {
-		return nil
-	}
 	key, err := loadKey(s.Key)
 	if err != nil {
 		return err
@@ -122,10 +119,39 @@ func Use(s Settings) error {
 	if err != nil {
 		return err
 	}
-	process.key, process.history = key, h
-	process.version = h.last()
-	install()
+	process.mu.Lock()
+	defer process.mu.Unlock()
+	if process.history == nil {
+		process.key, process.history, process.version = key, h, h.last()
+		return nil
+	}
+	process.next = nil
+	if process.history.dir != s.Dir || !bytes.Equal(process.key, key) {
+		process.next = &tools{key, h}
+	}
 	return nil
+}
+
+// tools are what the data directory of a configuration has.
+type tools struct {
+	key     redact.Key
+	history *history
+}
+
+// adopt takes up the tools of a configuration that was applied, and forgets
+// those of one that was not.
+func (r *recorder) adopt(outcome string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.next != nil && outcome == applied {
+		r.key, r.history = r.next.key, r.next.history
+		if r.version.known { // its tokens are of another key
+			r.version, _ = newVersion(r.version.raw, r.key.NewSecrets())
+		} else {
+			r.version = r.history.last()
+		}
+	}
+	r.next = nil
 }
 
 // mode is how changes are guarded by the configuration that runs.

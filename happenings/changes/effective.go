@@ -206,9 +206,10 @@ func member(v any, name string) any {
 }
 
 // effective returns the configuration that runs, from Caddy itself or, where
-// there is no admin endpoint, from the copy that Caddy saves on disk. attempt is
-// the one that was loaded last, as far as it could be seen.
-func (r *recorder) effective(attempted any) (any, error) {
+// there is no admin endpoint, from the copy that Caddy saves on disk. attempted
+// is the one that was loaded, as far as it could be seen, and since when that
+// began.
+func (r *recorder) effective(attempted any, since time.Time) (any, error) {
 	if attempted != nil {
 		_ = r.stock.reach(attempted, caddy.DefaultAdminListen) // read says that nothing was reached
 	}
@@ -216,7 +217,7 @@ func (r *recorder) effective(attempted any) (any, error) {
 	if err == nil {
 		return config, nil
 	}
-	if saved := autosaved(attempted); saved != nil {
+	if saved := autosaved(attempted, since); saved != nil {
 		return saved, nil
 	}
 	if attempted != nil {
@@ -225,10 +226,14 @@ func (r *recorder) effective(attempted any) (any, error) {
 	return nil, err
 }
 
-// autosaved returns the configuration that Caddy saved, if it saves them and if
-// the apps in it are those that were attempted.
-func autosaved(attempted any) any {
+// autosaved returns the configuration that Caddy saved, if it did so since the
+// load began and if the apps in it are those that were attempted.
+func autosaved(attempted any, since time.Time) any {
 	if persist, ok := member(member(member(attempted, "admin"), "config"), "persist").(bool); ok && !persist {
+		return nil
+	}
+	info, err := os.Stat(caddy.ConfigAutosavePath)
+	if err != nil || info.ModTime().Before(since.Add(-time.Second)) { // file systems round
 		return nil
 	}
 	b, err := os.ReadFile(caddy.ConfigAutosavePath)

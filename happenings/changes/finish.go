@@ -3,6 +3,7 @@ package changes
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -31,6 +32,8 @@ func (r *recorder) finish(a *attempt, seen result) string {
 	if key == nil { // no configuration with a soc2 app has run yet
 		return ""
 	}
+	r.adopt(outcome)
+	key, _ = r.tools()
 	was := r.running()
 	c := &a.record
 	c.Outcome, c.Before = outcome, was.hash
@@ -57,9 +60,15 @@ func (r *recorder) finishApplied(a *attempt, was version, reason string, secrets
 	if a.load != nil {
 		attempted = a.load.attempted
 	}
-	config, err := r.effective(attempted)
+	config, err := r.effective(attempted, c.Time)
 	if err != nil {
-		c.Outcome, c.Error = unclear, "the configuration that runs cannot be read: "+err.Error()
+		c.Error = "the configuration that runs cannot be read: " + err.Error()
+		if _, err := caddy.ActiveContext().AppIfConfigured("soc2"); errors.Is(err, caddy.ErrNotConfigured) {
+			c.Risks = []string{string(risk.AuditRemoved)} // that much can be seen
+		}
+		r.mu.Lock()
+		r.version = version{}
+		r.mu.Unlock()
 		return
 	}
 	next, text := newVersion(config, secrets)
