@@ -46,4 +46,7 @@ func (a *App) startChanges() error {
 // ChangeMode says how changes of the configuration are guarded.
 func (a *App) ChangeMode() string { return a.Changes }
 
+// ChangeState says the same, and where the admin API listens, for the status.
+func (a *App) ChangeState() any { return changes.Now() }
+
 var _ changes.Moder = (*App)(nil)

@@ -40,9 +40,9 @@ var gatedMethods = []string{http.MethodGet, http.MethodPost, http.MethodPut, htt
 // Routes implements caddy.AdminRouter.
 func (*Admin) Routes() []caddy.AdminRoute {
 	routes := []caddy.AdminRoute{
-		{Pattern: "GET /soc2/v1/config/current", Handler: gate2(serveCurrent)},
-		{Pattern: "GET /soc2/v1/config/changes", Handler: gate2(serveChanges)},
-		{Pattern: "GET /soc2/v1/config/versions/{hash}", Handler: gate2(serveVersion)},
+		{Pattern: "GET /soc2/v1/config/current", Handler: gated(serveCurrent)},
+		{Pattern: "GET /soc2/v1/config/changes", Handler: gated(serveChanges)},
+		{Pattern: "GET /soc2/v1/config/versions/{hash}", Handler: gated(serveVersion)},
 	}
 	for _, pattern := range gatePatterns(routes) {
 		routes = append(routes, caddy.AdminRoute{Pattern: pattern, Handler: gate{process}})
@@ -103,8 +103,8 @@ func fits(mux *http.ServeMux, pattern string) (ok bool) {
 	return true
 }
 
-// gate2 is a gate before a handler of this package.
-func gate2(h http.HandlerFunc) caddy.AdminHandler {
+// gated is a gate before a handler of this package.
+func gated(h http.HandlerFunc) caddy.AdminHandler {
 	return caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		_, _ = process.stock.find(r) // learns the server; Caddy's handler is not needed
 		if r.Header.Get(probeHeader) == probeSecret {
@@ -120,29 +120,39 @@ func mark(r *http.Request) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), passed{}, true))
 }
 
-// Current is the configuration that runs, as the evidence API shows it.
-type Current struct {
-	SHA256   string          `json:"sha256"`
-	Mode     string          `json:"mode"`
-	Endpoint Endpoint        `json:"admin_endpoint"`
-	Config   json.RawMessage `json:"config"` // without secrets
+// State is how changes are guarded and where the admin API listens.
+type State struct {
+	Mode     string   `json:"mode"`
+	SHA256   string   `json:"config_sha256,omitempty"` // of the configuration that runs
+	Endpoint Endpoint `json:"admin_endpoint"`
+}
+
+// Now returns the state.
+func Now() State {
+	process.mu.Lock()
+	s := State{SHA256: process.version.hash, Endpoint: process.endpoint}
+	process.mu.Unlock()
+	s.Mode = mode()
+	if s.Endpoint.State == "" {
+		s.Endpoint.State = stateUnknown // not compared yet
+	}
+	return s
 }
 
 func serveCurrent(w http.ResponseWriter, _ *http.Request) {
-	process.mu.Lock()
-	c := Current{SHA256: process.version.hash, Endpoint: process.endpoint}
-	h := process.history
-	process.mu.Unlock()
-	c.Mode = mode()
+	_, h := process.tools()
 	if h == nil {
 		problem(w, http.StatusServiceUnavailable, "There is no history of the configuration: the app soc2 was not configured yet.")
 		return
 	}
-	text, err := h.get(c.SHA256)
-	if err == nil {
-		c.Config = text
+	current := struct {
+		State
+		Config json.RawMessage `json:"config"` // without secrets
+	}{State: Now()}
+	if text, err := h.get(current.SHA256); err == nil {
+		current.Config = text
 	}
-	sendJSON(w, http.StatusOK, "application/json", c)
+	sendJSON(w, http.StatusOK, "application/json", current)
 }
 
 func serveChanges(w http.ResponseWriter, _ *http.Request) {
@@ -157,9 +167,7 @@ func serveChanges(w http.ResponseWriter, _ *http.Request) {
 }
 
 func serveVersion(w http.ResponseWriter, r *http.Request) {
-	process.mu.Lock()
-	h := process.history
-	process.mu.Unlock()
+	_, h := process.tools()
 	hash := r.PathValue("hash")
 	if h == nil || !isHash(hash) {
 		problem(w, http.StatusNotFound, "A version is named by its SHA-256 in hex.")

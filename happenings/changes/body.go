@@ -179,7 +179,7 @@ var vocabulary = sync.OnceValue(func() map[string]bool {
 			words[word] = true
 		}
 	}
-	for _, word := range strings.Fields(messageWords) {
+	for word := range strings.FieldsSeq(messageWords) {
 		words[word] = true
 	}
 	return words

@@ -30,7 +30,7 @@ const (
 	// TLSFloorLowered: a lower TLS version is accepted than before.
 	TLSFloorLowered Flag = "tls_floor_lowered"
 	// TLSSecretsLogged: the keys of TLS sessions are written to a file.
-	TLSSecretsLogged Flag = "tls_secrets_logged"
+	TLSSecretsLogged Flag = "tls_secrets_logged" //nolint:gosec // the name of a flag
 	// HTTPSDisabled: automatic HTTPS or its redirects were switched off.
 	HTTPSDisabled Flag = "https_disabled"
 	// AdminOpened: the admin endpoint can be reached from more places, or asks

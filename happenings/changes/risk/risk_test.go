@@ -47,9 +47,11 @@ var fixtures = []struct {
 	{risk.AuditBypassed, "handler removed", site(`{}`, "", deep(`{"handler":"soc2_audit"}`), ""), site(`{}`, "", proxy, ""), ""},
 	{risk.AuditBypassed, "hosts skipped", site(`{}`, covered, proxy, ""), site(`{}`, covered+`,"logs":{"skip_hosts":["a.example"]}`, proxy, ""), ""},
 	{risk.AuditBypassed, "log_skip set", site(`{}`, covered, proxy, ""), site(`{}`, covered, deep(`{"handler":"vars","log_skip":true}`), ""), ""},
-	{risk.AuditBypassed, "server without coverage", site(`{}`, covered, proxy, ""),
+	{
+		risk.AuditBypassed, "server without coverage", site(`{}`, covered, proxy, ""),
 		strings.Replace(site(`{}`, covered, proxy, ""), `"servers":{`, `"servers":{"other":{"routes":[]},`, 1),
-		strings.Replace(site(`{}`, covered, proxy, ""), `"servers":{`, `"servers":{"other":{`+covered+`,"routes":[]},`, 1)},
+		strings.Replace(site(`{}`, covered, proxy, ""), `"servers":{`, `"servers":{"other":{`+covered+`,"routes":[]},`, 1),
+	},
 	{risk.AuditWeakened, "mode", site(`{"audit":{"mode":"strict"}}`, covered, proxy, ""), site(`{"audit":{"mode":"durable"}}`, covered, proxy, ""), ""},
 	{risk.AuditWeakened, "mode from the default", site(`{}`, covered, proxy, ""), site(`{"audit":{"mode":"async"}}`, covered, proxy, ""), ""},
 	{risk.AuditWeakened, "on_failure", site(`{}`, covered, proxy, ""), site(`{"audit":{"on_failure":"count"}}`, covered, proxy, ""), ""},
