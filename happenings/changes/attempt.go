@@ -151,7 +151,46 @@ func (r *recorder) begin(ctx caddy.Context, whole bool) {
 	a.load = l
 	r.attemptsMu.Unlock()
 	if !a.gated {
-		go r.await(a)
+		r.follow(a)
+	}
+}
+
+// follow has an attempt finished when its load is over, after those that were
+// begun before.
+func (r *recorder) follow(a *attempt) {
+	ended := make(chan struct{})
+	r.attemptsMu.Lock()
+	before := r.last
+	r.last = ended
+	r.attemptsMu.Unlock()
+	go func() {
+		defer close(ended)
+		r.await(a, before)
+	}()
+}
+
+// patience is how long an attempt waits for the record of another. One that is
+// not over by then is a configuration that was provisioned for something else.
+const patience = 5 * time.Second
+
+// settled returns when the attempts are recorded that nobody waits for.
+func (r *recorder) settled() {
+	r.attemptsMu.Lock()
+	last := r.last
+	r.attemptsMu.Unlock()
+	within(last)
+}
+
+// within waits for a channel to be closed, if there is one, but not for ever.
+func within(ended <-chan struct{}) {
+	if ended == nil {
+		return
+	}
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	select {
+	case <-ended:
+	case <-limit.C:
 	}
 }
 
@@ -160,17 +199,16 @@ const awaitEvery = 10 * time.Millisecond
 
 // await finishes an attempt when its load is over. It ends with it: Caddy ends
 // the context of each configuration that it does not run.
-func (r *recorder) await(a *attempt) {
+func (r *recorder) await(a *attempt, before <-chan struct{}) {
 	tick := time.NewTicker(awaitEvery)
 	defer tick.Stop()
-	for !sameConfig(caddy.ActiveContext(), a.load.ctx) {
+	for !sameConfig(caddy.ActiveContext(), a.load.ctx) && a.load.ctx.Err() == nil {
 		select {
 		case <-a.load.ctx.Done():
-			r.conclude(a)
-			return
 		case <-tick.C:
 		}
 	}
+	within(before)
 	r.conclude(a)
 }
 

@@ -152,7 +152,8 @@ func (s *sent) document() (any, bool) {
 		}
 	}
 	config, err := jsonpatch.Parse(text)
-	return config, err == nil
+	_, object := config.(map[string]any)
+	return config, err == nil && (object || config == nil)
 }
 
 // unreadable returns what was sent if it cannot be read, so that nobody knows

@@ -104,7 +104,7 @@ func (r *recorder) plainError(message string) string {
 		return ""
 	}
 	secrets := key.NewSecrets()
-	secrets.Document(r.running().raw)
+	secrets.Add(r.running().secrets)
 	return secrets.Scrub(message)
 }
 

@@ -61,7 +61,8 @@ type recorder struct {
 
 	attemptsMu sync.Mutex // guards the fields below
 	attempts   map[uint64]*attempt
-	loads      int // that were begun
+	loads      int           // that were begun
+	last       chan struct{} // closed when the attempt is recorded that was followed last
 
 	checking sync.Mutex  // held while the endpoint is compared, and that is recorded
 	opened   addresses   // where admin endpoints were opened
@@ -90,7 +91,8 @@ type version struct {
 	known    bool
 	raw      any // with its secrets; of a version that was read from the history, without
 	redacted any
-	hash     string // SHA-256 of redacted, canonical, hex
+	secrets  *redact.Secrets // in raw; not changed
+	hash     string          // SHA-256 of redacted, canonical, hex
 }
 
 var process = newRecorder()
@@ -146,7 +148,7 @@ func (r *recorder) adopt(outcome string) {
 	if r.next != nil && outcome == applied {
 		r.key, r.history = r.next.key, r.next.history
 		if r.version.known { // its tokens are of another key
-			r.version, _ = newVersion(r.version.raw, r.key.NewSecrets())
+			r.version, _ = newVersion(r.version.raw, r.key)
 		} else {
 			r.version = r.history.last()
 		}

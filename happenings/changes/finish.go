@@ -38,12 +38,12 @@ func (r *recorder) finish(a *attempt, seen result) string {
 	c := &a.record
 	c.Outcome, c.Before = outcome, was.hash
 	secrets := key.NewSecrets()
-	secrets.Document(was.raw) // the error may quote it
+	secrets.Add(was.secrets) // the error may quote it
 	if outcome == rejected {
-		finishRejected(a, was, secrets)
+		finishRejected(a, was, key, secrets)
 		c.Error = scrub(a, secrets, reason)
 	} else {
-		r.finishApplied(a, was, reason, secrets)
+		r.finishApplied(a, was, reason, key)
 	}
 	r.remember(c)
 	enter(a, c)
@@ -51,7 +51,7 @@ func (r *recorder) finish(a *attempt, seen result) string {
 }
 
 // finishApplied compares the configuration that runs with the one that ran.
-func (r *recorder) finishApplied(a *attempt, was version, reason string, secrets *redact.Secrets) {
+func (r *recorder) finishApplied(a *attempt, was version, reason string, key redact.Key) {
 	c := &a.record
 	if c.Outcome == unclear {
 		c.Error = reason
@@ -63,7 +63,11 @@ func (r *recorder) finishApplied(a *attempt, was version, reason string, secrets
 	config, err := r.effective(attempted, c.Time)
 	if err != nil {
 		c.Error = "the configuration that runs cannot be read: " + err.Error()
-		if _, err := caddy.ActiveContext().AppIfConfigured("soc2"); errors.Is(err, caddy.ErrNotConfigured) {
+		ctx := caddy.ActiveContext()
+		if a.load != nil {
+			ctx = a.load.ctx
+		}
+		if _, err := ctx.AppIfConfigured("soc2"); errors.Is(err, caddy.ErrNotConfigured) {
 			c.Risks = []string{string(risk.AuditRemoved)} // that much can be seen
 		}
 		r.mu.Lock()
@@ -71,7 +75,7 @@ func (r *recorder) finishApplied(a *attempt, was version, reason string, secrets
 		r.mu.Unlock()
 		return
 	}
-	next, text := newVersion(config, secrets)
+	next, text := newVersion(config, key)
 	compare(c, was, next, text)
 	if c.Outcome == applied && c.Before == next.hash && a.load == nil {
 		c.Outcome = unchanged
@@ -90,10 +94,11 @@ func (r *recorder) finishApplied(a *attempt, was version, reason string, secrets
 }
 
 // finishRejected compares what was sent with the configuration that runs on.
-func finishRejected(a *attempt, was version, secrets *redact.Secrets) {
+func finishRejected(a *attempt, was version, key redact.Key, secrets *redact.Secrets) {
 	a.sent.learn(secrets)
 	if config, ok := a.sent.document(); ok {
-		next, text := newVersion(config, secrets)
+		next, text := newVersion(config, key)
+		secrets.Add(next.secrets)
 		compare(&a.record, was, next, text)
 		return
 	}
@@ -108,19 +113,21 @@ func finishRejected(a *attempt, was version, secrets *redact.Secrets) {
 			whole[name] = v
 		}
 	}
-	next, text := newVersion(whole, secrets)
+	next, text := newVersion(whole, key)
+	secrets.Add(next.secrets)
 	was.redacted, was.raw = withoutIDs(was.redacted), withoutIDs(was.raw)
 	compare(&a.record, was, next, text)
 }
 
 // newVersion makes a version of a configuration.
-func newVersion(config any, secrets *redact.Secrets) (version, []byte) {
+func newVersion(config any, key redact.Key) (version, []byte) {
+	secrets := key.NewSecrets()
 	redacted := secrets.Document(config)
 	text, err := jsonpatch.Canonical(redacted)
 	if err != nil {
 		return version{}, nil
 	}
-	return version{known: true, raw: config, redacted: redacted, hash: hashOf(text)}, text
+	return version{known: true, raw: config, redacted: redacted, secrets: secrets, hash: hashOf(text)}, text
 }
 
 func hashOf(text []byte) string {

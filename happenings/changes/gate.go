@@ -97,6 +97,7 @@ func (r *recorder) change(w *answer, req *http.Request, c *audit.AdminCall, stoc
 	body := receive(req, whole)
 	r.turn.Lock()
 	defer r.turn.Unlock()
+	r.settled()
 	a := &attempt{gated: true, sent: body}
 	a.record = audit.ConfigChange{
 		Source: sourceAdmin, Actor: c.Actor, Method: c.Method, Path: c.Path, Ticket: c.Ticket, Reason: c.Reason,

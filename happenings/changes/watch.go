@@ -92,6 +92,6 @@ func (r *recorder) left() {
 		r.attemptsMu.Unlock()
 	}
 	if !a.gated {
-		go r.await(a)
+		r.follow(a)
 	}
 }

@@ -201,3 +201,21 @@ func FuzzDiff(f *testing.F) {
 		check(t, from, to)
 	})
 }
+
+// BenchmarkDiff changes one of two thousand routes and takes another out.
+func BenchmarkDiff(b *testing.B) {
+	routes := func(n int, dial string) any {
+		var list []string
+		for i := range 2000 {
+			if i == n {
+				continue
+			}
+			list = append(list, fmt.Sprintf(`{"match":[{"host":["site%d.example.com"]}],"handle":[{"handler":"reverse_proxy","upstreams":[{"dial":"app%d:3000"}]}]}`, i, i))
+		}
+		return parse(b, strings.Replace(`{"routes":[`+strings.Join(list, ",")+`]}`, "app77:", dial, 1))
+	}
+	from, to := routes(1500, "app77:"), routes(900, "other:")
+	for b.Loop() {
+		jsonpatch.Diff(from, to)
+	}
+}

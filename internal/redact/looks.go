@@ -36,6 +36,9 @@ func (s *Secrets) words(v string) string {
 	if strings.ContainsAny(v, "=:") {
 		v = s.groups(named, v)
 	}
+	if len(v) < minRun {
+		return v
+	}
 	return word.ReplaceAllStringFunc(v, func(w string) string {
 		if w[0] != '[' && random(w) {
 			return s.hide(w)

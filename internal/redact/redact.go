@@ -58,6 +58,13 @@ func (s *Secrets) hide(secret string) string {
 	return token
 }
 
+// Add adds the secrets of another set with the same key. It may be nil.
+func (s *Secrets) Add(other *Secrets) {
+	if other != nil {
+		maps.Copy(s.found, other.found)
+	}
+}
+
 // Len is how many different secrets were found.
 func (s *Secrets) Len() int { return len(s.found) }
 
@@ -83,7 +90,7 @@ const (
 func (s *Secrets) repeated(doc any) any {
 	var pairs []string
 	for _, secret := range s.longestFirst() {
-		if len(secret) >= minRepeated && len(pairs) < 2*maxRepeated && !isNumber(secret) {
+		if len(secret) >= minRepeated && len(secret) <= maxText && len(pairs) < 2*maxRepeated && !isNumber(secret) {
 			pairs = append(pairs, secret, s.found[secret])
 		}
 	}
@@ -126,6 +133,10 @@ func (s *Secrets) longestFirst() []string {
 		return strings.Compare(a, b)
 	})
 }
+
+// maxText is the length of the longest text in a document that is looked
+// through. A longer one, such as a page that is built in, is replaced whole.
+const maxText = 64 << 10
 
 // place says where in the document a value stands.
 type place struct {
@@ -177,7 +188,7 @@ func (s *Secrets) text(name, v string, at place) string {
 	switch {
 	case v == "" || onlyPlaceholders(v):
 		return v
-	case at.secret:
+	case at.secret, len(v) > maxText:
 		return s.hide(v)
 	case keyName(name) && !harmlessKey(v):
 		return s.hide(v)
@@ -193,7 +204,7 @@ const minScrubbed = 3
 // and as JSON and Go write them in quotes, and without what looks like one.
 func (s *Secrets) Scrub(text string) string {
 	for _, secret := range s.longestFirst() {
-		if len(secret) < minScrubbed {
+		if len(secret) < minScrubbed || len(secret) > len(text) {
 			continue
 		}
 		for _, spelled := range spellings(secret) {
