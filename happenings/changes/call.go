@@ -93,7 +93,7 @@ func (r *recorder) heardError(fields []zapcore.Field) {
 	}
 	if c := r.calls.claim(goroutine()); c != nil {
 		c.Status, c.Outcome, c.Error = status, outcomeOf(status), r.plainError(message)
-		write(c, false)
+		r.calls.write(c)
 	}
 }
 
@@ -108,16 +108,22 @@ func (r *recorder) plainError(message string) string {
 	return secrets.Scrub(message)
 }
 
+// write records a call that no gate has taken.
+func (t *callTable) write(c *audit.AdminCall) {
+	t.record.counters.call(c)
+	write(c, false)
+}
+
 // put keeps a call of the goroutine that calls until it is claimed.
 func (t *callTable) put(c *audit.AdminCall) {
 	g := goroutine()
 	if earlier := t.claim(g); earlier != nil {
-		write(earlier, false)
+		t.write(earlier)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.open) >= maxOpenCalls {
-		write(c, false)
+		t.write(c)
 		return
 	}
 	if t.open == nil {
@@ -126,7 +132,7 @@ func (t *callTable) put(c *audit.AdminCall) {
 	o := &openCall{call: *c}
 	o.timer = time.AfterFunc(settle, func() {
 		if t.remove(g, o) {
-			write(&o.call, false)
+			t.write(&o.call)
 		}
 	})
 	t.open[g] = o
@@ -163,6 +169,6 @@ func (t *callTable) settleAll() {
 	t.mu.Unlock()
 	for _, o := range open {
 		o.timer.Stop()
-		write(&o.call, false)
+		t.write(&o.call)
 	}
 }

@@ -68,6 +68,8 @@ type recorder struct {
 	opened   addresses   // where admin endpoints were opened
 	soon     atomic.Bool // a comparison is about to be made
 
+	counters counters
+
 	calls callTable
 	stock stockHandlers
 }
@@ -208,6 +210,7 @@ const maxRecent = 256
 func (r *recorder) remember(c *audit.ConfigChange) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.counters.change(c)
 	r.recent = append(r.recent, Change{
 		Time: c.Time, Outcome: c.Outcome, Source: c.Source, Actor: c.Actor.Name, Known: c.Actor.Known,
 		Ticket: c.Ticket, Error: c.Error, Before: c.Before, After: c.After, Risks: append([]string{}, c.Risks...),

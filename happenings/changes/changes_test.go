@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	seen "go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/internal/jsonpatch"
 	"github.com/caddy-soc2/caddy-soc2/internal/redact"
 )
@@ -363,5 +364,16 @@ func TestOutcomeIsReadFromTheCauseOfTheContext(t *testing.T) {
 		if got, reason := a.outcome(result{}); got != c.outcome || reason != c.reason {
 			t.Errorf("%s: %s, %s", c.cause, got, reason)
 		}
+	}
+}
+
+func TestCountsAreByFixedNames(t *testing.T) {
+	before := Count()
+	process.remember(&audit.ConfigChange{Outcome: applied, Source: sourceAdmin, Actor: audit.Actor{Known: knownNone}})
+	process.calls.write(&audit.AdminCall{Outcome: outcomeDenied})
+	after := Count()
+	labels := ChangeLabels{applied, sourceAdmin, knownNone}
+	if after.Changes[labels] != before.Changes[labels]+1 || after.Calls[outcomeDenied] != before.Calls[outcomeDenied]+1 {
+		t.Errorf("%+v after %+v", after, before)
 	}
 }

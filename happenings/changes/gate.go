@@ -51,6 +51,7 @@ func (g gate) serve(w http.ResponseWriter, r *http.Request, stock http.Handler) 
 		g.record.change(out, r, c, stock)
 	case r.URL.Path == "/stop" && r.Method == http.MethodPost:
 		c.Status, c.Outcome = http.StatusOK, outcomeAllowed
+		g.record.counters.call(c)
 		write(c, true) // first: the log is closed when the handler returns
 		stock.ServeHTTP(out, r)
 		return
@@ -62,6 +63,7 @@ func (g gate) serve(w http.ResponseWriter, r *http.Request, stock http.Handler) 
 		c.Error = g.record.plainError(out.message())
 	}
 	c.Status, c.Outcome, c.Duration = out.code(), outcomeOf(out.code()), time.Since(begin)
+	g.record.counters.call(c)
 	write(c, wait)
 }
 
@@ -144,6 +146,7 @@ func (r *recorder) refuse(w *answer, req *http.Request, c *audit.AdminCall) {
 func (g gate) lost(w http.ResponseWriter, r *http.Request, err error) error {
 	c := g.call(r, time.Now())
 	c.Status, c.Outcome, c.Error = http.StatusNotImplemented, outcomeError, err.Error()
+	g.record.counters.call(c)
 	write(c, false)
 	caddy.Log().Named("soc2").Error("a call of the admin API cannot be handed on", zap.Error(err))
 	problem(w, http.StatusNotImplemented, "This build of soc2 does not know the admin API of this version of Caddy.")
