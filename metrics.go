@@ -10,7 +10,7 @@ import (
 
 // metricFamilies are all metrics but the histograms.
 func metricFamilies() []metrics.Family {
-	return slices.Concat(metrics.Requests(), metrics.Log())
+	return slices.Concat(metrics.Requests(), metrics.Log(), metrics.Happenings())
 }
 
 // registerMetrics shows the metrics on the /metrics of the configuration that
