@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -104,7 +106,7 @@ var cipherNames = func() map[uint16]string {
 
 // complete fills in what is known when the handlers have returned.
 func (x *exchange) complete(r *http.Request, err error, now time.Time) {
-	x.finish(r, now)
+	x.finish(r, err, now)
 	if !x.writer.Committed() { // the header leaves when the handler has returned
 		x.writer.identify()
 	}
@@ -137,7 +139,7 @@ func (x *exchange) complete(r *http.Request, err error, now time.Time) {
 // proxy when it cannot send all of the upstream's response, the directive abort
 // always.
 func (x *exchange) panicked(r *http.Request, cause any, now time.Time) {
-	x.finish(r, now)
+	x.finish(r, nil, now)
 	x.Status = x.writer.Status() // 0: nothing was sent
 	switch {
 	case cause != http.ErrAbortHandler: //nolint:errorlint // as net/http compares
@@ -189,15 +191,16 @@ func errorStatus(err error) int {
 	return http.StatusInternalServerError
 }
 
-// finish fills in what does not depend on how the response ended.
-func (x *exchange) finish(r *http.Request, now time.Time) {
+// finish fills in what does not depend on how the response ended. The error is
+// the one that the handlers returned, where no error chain has it.
+func (x *exchange) finish(r *http.Request, err error, now time.Time) {
 	x.Duration = now.Sub(x.Start)
 	x.Bytes = x.writer.bytes
-	if err, ok := r.Context().Value(caddyhttp.ErrorCtxKey).(error); ok {
-		if he, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
-			x.Error = he.ID
-		}
+	if first, ok := r.Context().Value(caddyhttp.ErrorCtxKey).(error); ok {
+		err = first
 	}
+	failure, _ := errors.AsType[caddyhttp.HandlerError](err)
+	x.Error = failure.ID
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return
@@ -206,10 +209,31 @@ func (x *exchange) finish(r *http.Request, now time.Time) {
 	if addr, ok := repl.GetString("http.reverse_proxy.upstream.hostport"); ok {
 		x.Upstream.Address = addr
 	}
+	if x.unanswered(r, failure) {
+		return
+	}
 	if v, ok := repl.Get("http.reverse_proxy.status_code"); ok {
 		x.Upstream.Status, _ = v.(int)
 	}
 	if v, ok := repl.Get("http.reverse_proxy.upstream.latency"); ok {
 		x.Upstream.Latency, _ = v.(time.Duration)
 	}
+}
+
+// statusClientGone is what Caddy's reverse proxy answers when the client left.
+const statusClientGone = 499
+
+// unanswered reports whether the last upstream gave no answer. What the replacer
+// has of one is then that of an upstream before: of one that authenticates, or
+// of an attempt before the last. Caddy gives no other sign than the function
+// that made the error.
+func (x *exchange) unanswered(r *http.Request, failure caddyhttp.HandlerError) bool {
+	if x.writer.Committed() && x.writer.Status() == statusClientGone && r.Context().Err() != nil {
+		return true
+	}
+	if !strings.HasPrefix(failure.Trace, "reverseproxy.statusError ") {
+		return false
+	}
+	// The upstream did answer if its answer was one to try again after.
+	return fmt.Sprintf("%T", failure.Err) != "reverseproxy.retryableResponseError"
 }

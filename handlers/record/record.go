@@ -162,7 +162,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request) *exchange {
 
 // opening records that the connection is about to be taken over.
 func (x *exchange) opening(status int) error {
-	x.finish(x.request, x.handler.now())
+	x.finish(x.request, nil, x.handler.now())
 	x.Status = status
 	return x.handler.recorder.Opening(&x.Event)
 }
