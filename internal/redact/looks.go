@@ -1,8 +1,11 @@
 package redact
 
 import (
+	"bytes"
+	"encoding/base64"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -10,17 +13,30 @@ var (
 	// pemKey is a private key in PEM, whole or cut off.
 	pemKey = regexp.MustCompile(`-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|$)`)
 
-	// userinfo is the password in a URL (RFC 3986, section 3.2.1).
-	userinfo = regexp.MustCompile(`(://[^/?#\s:@]*:)([^/?#\s]+)(@)`)
+	// userinfo is what a URL has before its host (RFC 3986, section 3.2.1), and
+	// what stands there although it should be percent-encoded.
+	userinfo = regexp.MustCompile(`://[^\s"'<>@/?#]*@|://[^\s"'<>@/?#:]*:[^\s"'<>]*@`)
 
-	// named is a value that a text gives a name of secrets, as in a query or a
-	// line of a configuration file.
-	named = regexp.MustCompile(`(?i)((?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|authorization|x-api-key)["']?\s*[=:]\s*["']?(?:bearer |basic |token )?)([^\s"'&;,<>]+)`)
+	// named is a value that a text gives a name of secrets, as in a query, in a
+	// line of a configuration file, or in JSON in a string.
+	named = regexp.MustCompile(`(?i)((?:` + namesInText + `)[\w-]*[\]})"'\\]*\s*(?:=>|[=!]=|[=:])\s*)` +
+		`(?:(\\*["'](?:(?:bearer|basic|token) )?)([^"'\\]+)|((?:(?:bearer|basic|token) )?)((?:\{[^{}\s]*\}|[^\s"'&;,<>\\})\]])+))`)
+
+	// scheme is a credential as the header Authorization has it.
+	scheme = regexp.MustCompile(`(?i)\b(basic|bearer)( +)([A-Za-z0-9+/=_.~-]{6,})`)
+
+	// literal is a text in quotes in an expression.
+	literal = regexp.MustCompile(`"[^"]*"|'[^']*'|` + "`[^`]*`")
 
 	// word is a run of what tokens are made of, or one that stands for a secret
 	// already.
 	word = regexp.MustCompile(`\[secret [0-9a-f]{24}\]|[A-Za-z0-9+/=_.~$:\-]{16,}`)
 )
+
+// namesInText are names of secrets as they stand in texts, where names that are
+// words too need something before them.
+const namesInText = `pass(?:word|wd|phrase|code)|[_-]pass|[_-]key|[?&](?:key|sig|code|auth|pass)|pwd|secret|token|credential|` +
+	`(?:api|access|account|shared|private|signing|subscription|license)key|authorization|x-auth|\bcookie[.:]`
 
 // words returns a text without what in it looks like a secret.
 func (s *Secrets) words(v string) string {
@@ -31,10 +47,13 @@ func (s *Secrets) words(v string) string {
 		v = pemKey.ReplaceAllStringFunc(v, s.hide)
 	}
 	if strings.Contains(v, "://") {
-		v = s.groups(userinfo, v)
+		v = userinfo.ReplaceAllStringFunc(v, s.userinfo)
 	}
 	if strings.ContainsAny(v, "=:") {
-		v = s.groups(named, v)
+		v = named.ReplaceAllStringFunc(v, s.named)
+	}
+	if strings.Contains(v, " ") {
+		v = scheme.ReplaceAllStringFunc(v, s.scheme)
 	}
 	if len(v) < minRun {
 		return v
@@ -47,19 +66,80 @@ func (s *Secrets) words(v string) string {
 	})
 }
 
-// groups hides what the second group of an expression matches.
-func (s *Secrets) groups(re *regexp.Regexp, v string) string {
-	return re.ReplaceAllStringFunc(v, func(match string) string {
-		m := re.FindStringSubmatch(match)
-		if onlyPlaceholders(m[2]) || strings.HasPrefix(m[2], "[secret") || strings.HasPrefix(m[2], "{") {
+// userinfo hides the password in the user information of a URL, or all of it if
+// there is no user's name.
+func (s *Secrets) userinfo(match string) string {
+	info := match[len("://") : len(match)-1]
+	user, password, found := strings.Cut(info, ":")
+	switch {
+	case !found && shown(user):
+		return match
+	case !found:
+		return "://" + s.hide(user) + "@"
+	case shown(password) || afterPort(password):
+		return match
+	}
+	return "://" + user + ":" + s.hide(password) + "@"
+}
+
+// afterPort holds for a port and a path that follow a host.
+func afterPort(v string) bool {
+	end := strings.IndexAny(v, "/?#")
+	return end > 0 && isNumber(v[:end])
+}
+
+func (s *Secrets) named(match string) string {
+	m := named.FindStringSubmatch(match)
+	value := m[3] + m[5]
+	if shown(value) || value == "{" || value == "[" {
+		return match
+	}
+	return m[1] + m[2] + m[4] + s.hide(value)
+}
+
+func (s *Secrets) scheme(match string) string {
+	m := scheme.FindStringSubmatch(match)
+	if strings.EqualFold(m[1], "basic") {
+		plain, err := base64.StdEncoding.DecodeString(m[3])
+		if err != nil || !bytes.Contains(plain, []byte(":")) {
 			return match
 		}
-		tail := ""
-		if len(m) > 3 {
-			tail = m[3]
+	} else if len(m[3]) < minRun && !strings.ContainsAny(m[3], "0123456789") {
+		return match // a word
+	}
+	return m[1] + m[2] + s.hide(m[3])
+}
+
+// expression hides all texts in an expression that asks for something by a name
+// of secrets.
+func (s *Secrets) expression(v string) string {
+	asks := slices.ContainsFunc(nameLike.FindAllString(v, -1), secretName)
+	if !asks {
+		return v
+	}
+	return literal.ReplaceAllStringFunc(v, func(match string) string {
+		inner := match[1 : len(match)-1]
+		if shown(inner) || secretName(inner) {
+			return match
 		}
-		return m[1] + s.hide(m[2]) + tail
+		return match[:1] + s.hide(inner) + match[len(match)-1:]
 	})
+}
+
+// nameLike is what may be a name in an expression: placeholders have names with
+// dots, of which the last part is that of a field.
+var nameLike = regexp.MustCompile(`[A-Za-z][\w-]*`)
+
+// token is what stands for a secret, and tokenCut what is left of it where a text
+// is cut at spaces.
+var token = regexp.MustCompile(`^\[secret [0-9a-f]{24}\]$`)
+
+const tokenCut = "[secret"
+
+// shown reports whether a value may be shown: it is a placeholder, or was hidden
+// before.
+func shown(v string) bool {
+	return v == "" || v == tokenCut || onlyPlaceholders(v) || token.MatchString(v)
 }
 
 // prefixes begin the tokens of well-known services, password hashes and keys.

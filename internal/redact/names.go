@@ -1,6 +1,9 @@
 package redact
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // secretNames are parts of the names of secrets, without what separates words.
 var secretNames = []string{
@@ -8,19 +11,29 @@ var secretNames = []string{
 	"authorization", "apikey", "accesskey", "privatekey", "mackey", "signingkey",
 	"signkey", "encryptionkey", "encryptkey", "sessionkey", "sharedkey", "authkey",
 	"accountkey", "hmackey", "masterkey", "licensekey", "presharedkey", "keyid",
-	"bearer", "passcode", "jwtkey", "ticketkey", "stek",
+	"bearer", "passcode", "jwtkey", "ticketkey", "stek", "webhook", "connectionstring", "dnsprovider",
 }
 
 // exactNames are names of secrets that are parts of other words.
 var exactNames = map[string]bool{
-	"cookie": true, "setcookie": true, "psk": true, "salt": true, "pin": true, "auth": true, "pass": true, "dsn": true,
+	"cookie": true, "setcookie": true, "psk": true, "salt": true, "pin": true, "auth": true, "dsn": true,
+	"xauth": true, "basicauth": true, "hmac": true, "otp": true, "totp": true, "seed": true, "sas": true, "sig": true,
+	"signature": true, "sessionid": true,
 }
+
+// secretEnds are ends of the names of secrets, and noSecretEnds those among them
+// that are none.
+var (
+	secretEnds   = []string{"pass", "key", "keys"}
+	noSecretEnds = []string{"bypass", "proxypass", "compass", "publickey", "publickeys"}
+)
 
 // plainNames are names that have a part of secretNames in them, and are none.
 var plainNames = map[string]bool{
 	"insecuresecretslog":   true, // a path
 	"shouldlogcredentials": true, "allowcredentials": true,
 	"tokenendpoint": true, "tokenurl": true, "tokentype": true, "tokenlookup": true, "passwordpolicy": true,
+	"maxkeys": true, "messagekey": true, "levelkey": true, "timekey": true, "namekey": true, "callerkey": true, "stacktracekey": true,
 }
 
 // squeeze returns a name in small letters and without what separates words.
@@ -50,7 +63,11 @@ func secretName(name string) bool {
 			return true
 		}
 	}
-	return false
+	return !keyName(name) && hasEnd(plain, secretEnds) && !hasEnd(plain, noSecretEnds)
+}
+
+func hasEnd(name string, ends []string) bool {
+	return slices.ContainsFunc(ends, func(end string) bool { return strings.HasSuffix(name, end) })
 }
 
 // keyName reports whether a name may be that of a key: of one that opens
@@ -67,7 +84,10 @@ func harmlessKey(v string) bool {
 	case "client_ip", "remote_ip", "user", "host", "path", "method", "global", "static":
 		return true
 	}
-	for _, prefix := range []string{"env:", "credential:", "file:", "{"} {
+	if onlyPlaceholders(v) {
+		return true
+	}
+	for _, prefix := range []string{"env:", "credential:", "file:"} {
 		if strings.HasPrefix(v, prefix) {
 			return true
 		}
@@ -109,8 +129,9 @@ func onlyPlaceholders(v string) bool {
 // placeholder reports whether a text between braces names something.
 func placeholder(name string) bool {
 	for _, prefix := range []string{"env.", "file.", "http.", "system.", "tls.", "time.", "vars.", "$"} {
-		if rest, ok := strings.CutPrefix(name, prefix); ok && rest != "" && !strings.ContainsAny(rest, "{ \t\n") {
-			return true
+		rest, ok := strings.CutPrefix(name, prefix)
+		if ok && rest != "" && !strings.ContainsAny(rest, "{ \t\n") {
+			return prefix != "$" || !strings.Contains(rest, ":") // behind it is what is taken if there is none
 		}
 	}
 	return false

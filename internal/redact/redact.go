@@ -138,64 +138,6 @@ func (s *Secrets) longestFirst() []string {
 // through. A longer one, such as a page that is built in, is replaced whole.
 const maxText = 64 << 10
 
-// place says where in the document a value stands.
-type place struct {
-	secret   bool // below a name of secrets
-	dns      bool // in a DNS challenge
-	provider bool // in a DNS provider
-}
-
-// inside returns the place of the member name of an object at p.
-func (p place) inside(name string) place {
-	switch plain := squeeze(name); {
-	case p.provider:
-		p.secret = p.secret || plain != "name"
-	case plain == "dns":
-		p.dns = true
-	case p.dns && plain == "provider":
-		p.provider = true
-	}
-	p.secret = p.secret || secretName(name)
-	return p
-}
-
-func (s *Secrets) value(name string, v any, at place) any {
-	switch v := v.(type) {
-	case map[string]any:
-		o := make(map[string]any, len(v))
-		for member, value := range v {
-			o[s.words(member)] = s.value(member, value, at.inside(member))
-		}
-		return o
-	case []any:
-		list := make([]any, len(v))
-		for i, item := range v {
-			list[i] = s.value(name, item, at)
-		}
-		return list
-	case json.Number:
-		if at.secret {
-			return s.hide(v.String())
-		}
-	case string:
-		return s.text(name, v, at)
-	}
-	return v
-}
-
-// text returns a string without its secrets.
-func (s *Secrets) text(name, v string, at place) string {
-	switch {
-	case v == "" || onlyPlaceholders(v):
-		return v
-	case at.secret, len(v) > maxText:
-		return s.hide(v)
-	case keyName(name) && !harmlessKey(v):
-		return s.hide(v)
-	}
-	return s.words(v)
-}
-
 // minScrubbed is the length of the shortest secret that is looked for in texts:
 // shorter ones are in too many words.
 const minScrubbed = 3
