@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -86,8 +87,8 @@ func TestUpstreamsStatusIsThatOfTheUpstreamInTheRecord(t *testing.T) {
 				var rec recorder
 				h := newHandler(&rec, covered)
 				inner := caddyhttp.Handler(handlerFunc(func(http.ResponseWriter, *http.Request) error { return nil }))
-				for i := len(c.chain) - 1; i >= 0; i-- {
-					p, next := proxyOf(t, c.chain[i]), inner
+				for _, config := range slices.Backward(c.chain) {
+					p, next := proxyOf(t, config), inner
 					inner = handlerFunc(func(w http.ResponseWriter, r *http.Request) error { return p.ServeHTTP(w, r, next) })
 				}
 				errorChain := chain(h, handlerFunc(func(w http.ResponseWriter, r *http.Request) error {

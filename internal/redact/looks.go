@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"math"
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -113,8 +112,7 @@ func (s *Secrets) scheme(match string) string {
 // expression hides all texts in an expression that asks for something by a name
 // of secrets.
 func (s *Secrets) expression(v string) string {
-	asks := slices.ContainsFunc(nameLike.FindAllString(v, -1), secretName)
-	if !asks {
+	if !asksForSecret(v) {
 		return v
 	}
 	return literal.ReplaceAllStringFunc(v, func(match string) string {

@@ -2,6 +2,7 @@ package redact
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 )
 
@@ -119,15 +120,10 @@ func nameOfSecret(v any) bool {
 	return name != "" && nameLike.FindString(name) == name && (secretName(name) || keyName(name))
 }
 
-// asksForSecret reports whether a placeholder stands for a secret, such as that
+// asksForSecret reports whether a placeholder or an expression stands for a secret, such as that
 // of a header field.
 func asksForSecret(v string) bool {
-	for _, part := range strings.FieldsFunc(v, func(r rune) bool { return strings.ContainsRune("{}. ", r) }) {
-		if secretName(part) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(nameLike.FindAllString(v, -1), secretName)
 }
 
 // text returns a string without its secrets.

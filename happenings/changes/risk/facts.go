@@ -14,7 +14,7 @@ type facts struct {
 	admin          admin
 	servers        map[string]server
 	upstreams      map[string]bool // by address: whether the connection is encrypted
-	unverified     int             // transports that do not verify the upstream
+	unverified     map[string]int  // transports that do not verify, by the address of the upstream
 	skips          int             // things that keep requests out of Caddy's access log
 	tlsSecrets     int
 	httpsOff       int
@@ -23,22 +23,25 @@ type facts struct {
 
 // server is what the rules compare of an HTTP server.
 type server struct {
-	covered     bool // has the listener wrapper soc2
-	audits      int  // soc2_audit handlers
-	access      int  // authenticators and access rules
-	clientCerts int  // connection policies that demand certificates, by how much
-	tlsFloor    int  // lowest TLS version: 12, 13
-	limits      int  // rate limits
-	headers     int  // soc2_headers handlers
-	strict      int  // those with a strict profile
+	listens     []string
+	covered     bool      // has the listener wrapper soc2
+	audits      int       // soc2_audit handlers
+	access      int       // authenticators and access rules
+	guards      []float64 // for each of them, behind how many matchers it stands; sorted
+	clientCerts int       // connection policies that demand certificates, by how much
+	tlsFloor    int       // lowest TLS version: 12, 13
+	limits      int       // rate limits
+	headers     int       // soc2_headers handlers
+	strict      int       // those with a strict profile
 	sets        map[string]int
-	bounds      map[string]float64 // sizes in bytes and times in ns; 0 is none
+	sizes       []float64          // of request bodies, in bytes; sorted
+	bounds      map[string]float64 // other sizes in bytes and times in ns; 0 is none
 	trusts      []string           // ranges of proxies
 	trustStrict bool
 }
 
 func gather(config any, fallback string) facts {
-	f := facts{servers: map[string]server{}, upstreams: map[string]bool{}}
+	f := facts{servers: map[string]server{}, upstreams: map[string]bool{}, unverified: map[string]int{}}
 	root, _ := config.(map[string]any)
 	apps := object(root, "apps")
 	f.soc2, _ = apps["soc2"].(map[string]any)
@@ -59,7 +62,7 @@ func gather(config any, fallback string) facts {
 }
 
 func (f *facts) server(srv map[string]any) server {
-	s := server{tlsFloor: 13, sets: map[string]int{}, bounds: map[string]float64{}}
+	s := server{listens: texts(srv["listen"]), tlsFloor: 13, sets: map[string]int{}, bounds: map[string]float64{}}
 	for _, w := range objects(srv["listener_wrappers"]) {
 		s.covered = s.covered || text(w, "wrapper") == "soc2"
 	}
@@ -76,9 +79,13 @@ func (f *facts) server(srv map[string]any) server {
 		}
 		s.clientCerts += certRank(p)
 	}
-	if flag(object(srv, "automatic_https"), "disable") || flag(object(srv, "automatic_https"), "disable_redirects") {
-		f.httpsOff++
+	https := object(srv, "automatic_https")
+	for _, off := range []string{"disable", "disable_redirects", "disable_certificates"} {
+		if flag(https, off) {
+			f.httpsOff++
+		}
 	}
+	f.httpsOff += len(texts(https["skip"])) + len(texts(https["skip_certificates"]))
 	logs := object(srv, "logs")
 	f.skips += len(texts(logs["skip_hosts"]))
 	if flag(logs, "skip_unmapped_hosts") {
@@ -96,9 +103,11 @@ func (f *facts) server(srv map[string]any) server {
 		s.trusts = append(s.trusts, "source "+source)
 	}
 	s.trustStrict = number(srv["trusted_proxies_strict"]) > 0
-	f.walk(&s, srv["routes"], 0)
-	f.walk(&s, object(srv, "errors")["routes"], 0)
-	f.walk(&s, srv["named_routes"], 0)
+	f.walk(&s, srv["routes"], 0, 0)
+	f.walk(&s, object(srv, "errors")["routes"], 0, 0)
+	f.walk(&s, srv["named_routes"], 0, 0)
+	slices.Sort(s.guards)
+	slices.Sort(s.sizes)
 	return s
 }
 
@@ -124,34 +133,39 @@ func certRank(policy map[string]any) int {
 // maxDepth bounds how deep handlers are looked for in handlers.
 const maxDepth = 200
 
-// walk looks at all handlers below a value.
-func (f *facts) walk(s *server, v any, depth int) {
+// walk looks at all handlers below a value, which stands behind some matchers.
+func (f *facts) walk(s *server, v any, matchers, depth int) {
 	if depth > maxDepth {
 		return
 	}
 	switch v := v.(type) {
 	case []any:
 		for _, item := range v {
-			f.walk(s, item, depth+1)
+			f.walk(s, item, matchers, depth+1)
 		}
 	case map[string]any:
+		if len(objects(v["match"])) > 0 && v["handle"] != nil {
+			matchers++
+		}
 		if name := text(v, "handler"); name != "" {
-			f.handler(s, name, v)
+			f.handler(s, name, v, matchers)
 		}
 		for _, name := range slices.Sorted(maps.Keys(v)) {
-			f.walk(s, v[name], depth+1)
+			f.walk(s, v[name], matchers, depth+1)
 		}
 	}
 }
 
-func (f *facts) handler(s *server, name string, h map[string]any) {
+func (f *facts) handler(s *server, name string, h map[string]any, matchers int) {
 	switch name {
 	case "soc2_audit":
 		s.audits++
 	case "authentication":
 		s.access += max(1, len(object(h, "providers")))
+		s.guards = append(s.guards, float64(matchers))
 	case "soc2_access":
 		s.access += 1 + len(objects(h["rules"]))
+		s.guards = append(s.guards, float64(matchers))
 	case "soc2_headers":
 		s.headers++
 		if p := text(h, "profile"); p == "strict" || p == "api" {
@@ -160,12 +174,11 @@ func (f *facts) handler(s *server, name string, h map[string]any) {
 	case "headers":
 		s.headerOps(object(h, "response"))
 	case "soc2_rate_limit", "rate_limit":
-		zones, _ := h["zones"].([]any)
-		s.limits += 1 + len(zones) + len(object(h, "rate_limits"))
+		s.rateLimit(h)
 	case "request_body":
 		s.limits++
 		if n := number(h["max_size"]); n > 0 {
-			s.bounds["request_body"] = max(s.bounds["request_body"], n)
+			s.sizes = append(s.sizes, n)
 		}
 	case "vars":
 		if flag(h, "log_skip") || flag(h, "skip_log") {
@@ -175,6 +188,20 @@ func (f *facts) handler(s *server, name string, h map[string]any) {
 		f.skips++
 	case "reverse_proxy":
 		f.proxy(h)
+	}
+}
+
+// rateLimit counts the zones of a limiter, and what those with names let through
+// in a second.
+func (s *server) rateLimit(h map[string]any) {
+	zones, _ := h["zones"].([]any)
+	named := object(h, "rate_limits")
+	s.limits += 1 + len(zones) + len(named)
+	for name := range named {
+		zone := object(named, name)
+		if events, window := number(zone["max_events"]), duration(zone["window"]).Seconds(); events > 0 && window > 0 {
+			s.bounds["rate of "+name] = events / window
+		}
 	}
 }
 
@@ -196,14 +223,31 @@ func (s *server) headerOps(ops map[string]any) {
 
 func (f *facts) proxy(h map[string]any) {
 	tls, secure := object(h, "transport")["tls"].(map[string]any)
-	if flag(tls, "insecure_skip_verify") {
-		f.unverified++
-	}
-	for _, u := range objects(h["upstreams"]) {
-		if dial := text(u, "dial"); dial != "" {
+	blind := flag(tls, "insecure_skip_verify")
+	add := func(dial string) {
+		if blind {
+			f.unverified[dial]++
+		}
+		if dial != "" {
 			was, seen := f.upstreams[dial]
 			f.upstreams[dial] = secure && (was || !seen)
 		}
+	}
+	for _, u := range objects(h["upstreams"]) {
+		add(text(u, "dial"))
+	}
+	if dynamic := object(h, "dynamic_upstreams"); dynamic != nil {
+		f.dynamic(dynamic, add)
+	} else if len(objects(h["upstreams"])) == 0 {
+		add("")
+	}
+}
+
+// dynamic adds the names that upstreams are looked up under.
+func (f *facts) dynamic(source map[string]any, add func(dial string)) {
+	add(text(source, "name"))
+	for _, inner := range objects(source["sources"]) { // of "multi"
+		f.dynamic(inner, add)
 	}
 }
 

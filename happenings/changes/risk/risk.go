@@ -6,10 +6,7 @@
 // are found by their names wherever they stand in routes.
 package risk
 
-import (
-	"maps"
-	"slices"
-)
+import "slices"
 
 // Flag says what a change weakens.
 type Flag string
@@ -23,25 +20,28 @@ const (
 	// skips the log (log_skip, skip_hosts).
 	AuditBypassed Flag = "audit_bypassed"
 	// AuditWeakened: records may be lost that were kept before (mode,
-	// on_failure, retain), or the log moved.
+	// on_failure, retain), fewer witnesses see them, or the log moved.
 	AuditWeakened Flag = "audit_weakened"
-	// AccessControlRemoved: fewer authenticators, rules or client certificates.
+	// AccessControlRemoved: fewer authenticators, rules or client certificates,
+	// or they stand behind more matchers.
 	AccessControlRemoved Flag = "access_control_removed"
 	// TLSFloorLowered: a lower TLS version is accepted than before.
 	TLSFloorLowered Flag = "tls_floor_lowered"
 	// TLSSecretsLogged: the keys of TLS sessions are written to a file.
 	TLSSecretsLogged Flag = "tls_secrets_logged" //nolint:gosec // the name of a flag
-	// HTTPSDisabled: automatic HTTPS or its redirects were switched off.
+	// HTTPSDisabled: automatic HTTPS or its redirects were switched off, or are
+	// skipped for more hosts.
 	HTTPSDisabled Flag = "https_disabled"
 	// AdminOpened: the admin endpoint can be reached from more places, or asks
-	// for less.
+	// for less, or a loader of configurations is new.
 	AdminOpened Flag = "admin_opened"
 	// ChangeGuardRemoved: changes was load_only.
 	ChangeGuardRemoved Flag = "change_guard_removed"
 	// UpstreamVerificationOff: certificates of upstreams are not verified any
 	// more, or the connection to them is not encrypted any more.
 	UpstreamVerificationOff Flag = "upstream_verification_off"
-	// UpstreamExternalNew: requests go to a host outside that had none before.
+	// UpstreamExternalNew: requests go to a host outside that had none before, or
+	// to one that the client chooses.
 	UpstreamExternalNew Flag = "upstream_external_new"
 	// LimitsLoosened: rate limits, sizes or timeouts are gone or larger.
 	LimitsLoosened Flag = "limits_loosened"
@@ -107,20 +107,17 @@ func auditBypassed(b, a facts) bool {
 	if a.skips > b.skips {
 		return true
 	}
+	list, fresh := pairs(b, a)
+	for _, p := range list {
+		if !p.is.covered && (p.was.covered || p.was.audits > p.is.audits) {
+			return true
+		}
+	}
 	anyCovered := false
 	for _, s := range b.servers {
 		anyCovered = anyCovered || s.covered
 	}
-	for name, s := range a.servers {
-		was, old := b.servers[name]
-		if old && (was.covered && !s.covered || was.audits > s.audits && !s.covered) {
-			return true
-		}
-		if !old && anyCovered && !s.covered && s.audits == 0 {
-			return true
-		}
-	}
-	return false
+	return anyCovered && slices.ContainsFunc(fresh, func(s server) bool { return !s.covered && s.audits == 0 })
 }
 
 func auditWeakened(b, a facts) bool {
@@ -143,27 +140,21 @@ func auditWeakened(b, a facts) bool {
 	if text(b.soc2, "data_dir") != text(a.soc2, "data_dir") {
 		return true
 	}
+	if len(objects(is["witnesses"])) < len(objects(was["witnesses"])) || was["timestamp"] != nil && is["timestamp"] == nil {
+		return true
+	}
 	keep, kept := duration(is["retain"]), duration(was["retain"])
 	return keep > 0 && (kept == 0 || keep < kept) // no retain is for good
 }
 
 func accessRemoved(b, a facts) bool {
-	for name, was := range b.servers {
-		is, ok := a.servers[name]
-		if ok && (is.access < was.access || is.clientCerts < was.clientCerts) {
-			return true
-		}
-	}
-	return false
+	return anyPair(b, a, func(was, is server) bool {
+		return is.access < was.access || is.clientCerts < was.clientCerts || exceeds(is.guards, was.guards)
+	})
 }
 
 func tlsLowered(b, a facts) bool {
-	for name, was := range b.servers {
-		if is, ok := a.servers[name]; ok && is.tlsFloor < was.tlsFloor {
-			return true
-		}
-	}
-	return false
+	return anyPair(b, a, func(was, is server) bool { return is.tlsFloor < was.tlsFloor })
 }
 
 func guardRemoved(b, a facts) bool {
@@ -171,8 +162,10 @@ func guardRemoved(b, a facts) bool {
 }
 
 func verificationOff(b, a facts) bool {
-	if a.unverified > b.unverified {
-		return true
+	for dial, n := range a.unverified {
+		if n > b.unverified[dial] {
+			return true
+		}
 	}
 	for dial, secure := range b.upstreams {
 		if now, ok := a.upstreams[dial]; ok && secure && !now {
@@ -196,12 +189,8 @@ func externalNew(b, a facts) bool {
 }
 
 func limitsLoosened(b, a facts) bool {
-	for name, was := range b.servers {
-		is, ok := a.servers[name]
-		if !ok {
-			continue
-		}
-		if is.limits < was.limits {
+	return anyPair(b, a, func(was, is server) bool {
+		if is.limits < was.limits || exceeds(is.sizes, was.sizes) {
 			return true
 		}
 		for limit, v := range was.bounds {
@@ -209,8 +198,8 @@ func limitsLoosened(b, a facts) bool {
 				return true
 			}
 		}
-	}
-	return false
+		return false
+	})
 }
 
 func headersWeakened(b, a facts) bool {
@@ -218,39 +207,27 @@ func headersWeakened(b, a facts) bool {
 	if b.soc2 != nil && a.soc2 != nil && rank[text(a.soc2, "profile")] < rank[text(b.soc2, "profile")] {
 		return true
 	}
-	for name, was := range b.servers {
-		is, ok := a.servers[name]
-		if !ok {
-			continue
-		}
-		if is.headers < was.headers && !is.covered {
-			return true
-		}
+	return anyPair(b, a, func(was, is server) bool {
 		for header, n := range was.sets {
 			if is.sets[header] < n {
 				return true
 			}
 		}
-		if is.strict < was.strict {
-			return true
-		}
-	}
-	return false
+		return is.headers < was.headers && !is.covered || is.strict < was.strict
+	})
 }
 
 func trustWidened(b, a facts) bool {
-	for name, was := range b.servers {
-		is, ok := a.servers[name]
-		if ok && (was.trustStrict && !is.trustStrict && len(is.trusts) > 0 || slices.ContainsFunc(is.trusts, func(r string) bool { return !slices.Contains(was.trusts, r) })) {
+	list, fresh := pairs(b, a)
+	for _, p := range list {
+		if p.was.trustStrict && !p.is.trustStrict && len(p.is.trusts) > 0 {
+			return true
+		}
+		if slices.ContainsFunc(p.is.trusts, func(r string) bool { return !slices.Contains(p.was.trusts, r) }) {
 			return true
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(a.servers)) {
-		if _, old := b.servers[name]; !old && slices.ContainsFunc(a.servers[name].trusts, wholeInternet) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(fresh, func(s server) bool { return slices.ContainsFunc(s.trusts, wholeInternet) })
 }
 
 func wholeInternet(r string) bool { return r == "0.0.0.0/0" || r == "::/0" }

@@ -33,6 +33,29 @@ func deep(handler string) string {
 	return `{"handle":[{"handler":"subroute","routes":[{"handle":[` + handler + `]}]}]}`
 }
 
+const authHandler = `{"handler":"authentication","providers":{"http_basic":{}}}`
+
+var auth = deep(authHandler)
+
+// listens gives the server an address, and renamed another name.
+func listens(config string) string {
+	return strings.Replace(config, `"s":{`, `"s":{"listen":[":443"],`, 1)
+}
+
+func renamed(config string) string {
+	return strings.Replace(config, `"s":{`, `"s":{"listen":[":8080"]},"t":{`, 1)
+}
+
+func remote(access string) string {
+	return site("", "", proxy, `{"listen":"unix//run/caddy.sock|0600","remote":{"access_control":[`+access+`]}}`)
+}
+
+func blind(dial string) string {
+	return deep(`{"handler":"reverse_proxy","transport":{"protocol":"http","tls":{"insecure_skip_verify":true}},"upstreams":[{"dial":"` + dial + `"}]}`)
+}
+
+func body(size string) string { return deep(`{"handler":"request_body","max_size":` + size + `}`) }
+
 // fixtures are for each flag a change that has it, and the same change in the
 // other direction or a harmless one, which has not.
 var fixtures = []struct {
@@ -90,6 +113,25 @@ var fixtures = []struct {
 	{risk.HeadersWeakened, "header", site("", "", deep(`{"handler":"headers","response":{"set":{"Strict-Transport-Security":["max-age=1"]}}}`), ""), site("", "", deep(`{"handler":"headers","response":{"set":{"X-Other":["1"]}}}`), ""), ""},
 	{risk.TrustWidened, "range", site("", `"trusted_proxies":{"source":"static","ranges":["10.0.0.0/8"]}`, proxy, ""), site("", `"trusted_proxies":{"source":"static","ranges":["10.0.0.0/8","0.0.0.0/0"]}`, proxy, ""), ""},
 	{risk.TrustWidened, "not strict", site("", `"trusted_proxies":{"source":"static","ranges":["10.0.0.0/8"]},"trusted_proxies_strict":1`, proxy, ""), site("", `"trusted_proxies":{"source":"static","ranges":["10.0.0.0/8"]}`, proxy, ""), ""},
+	{risk.AuditBypassed, "wrapper removed with another name", listens(site(`{}`, covered, proxy, "")), renamed(listens(site(`{}`, "", proxy, ""))), strings.Replace(renamed(listens(site(`{}`, covered, proxy, ""))), `":8080"]`, `":8080"],`+covered, 1)},
+	{risk.AuditWeakened, "witness removed", site(`{"audit":{"witnesses":[{"url":"a"},{"url":"b"}]}}`, covered, proxy, ""), site(`{"audit":{"witnesses":[{"url":"a"}]}}`, covered, proxy, ""), ""},
+	{risk.AuditWeakened, "timestamps removed", site(`{"audit":{"timestamp":{"url":"a"}}}`, covered, proxy, ""), site(`{}`, covered, proxy, ""), ""},
+	{risk.AccessControlRemoved, "with another name", listens(site("", "", auth, "")), renamed(listens(site("", "", proxy, ""))), renamed(listens(site("", "", auth, "")))},
+	{risk.AccessControlRemoved, "behind a matcher", site("", "", auth, ""), site("", "", `{"match":[{"path":["/x"]}],"handle":[`+authHandler+`]}`, ""), site("", "", auth+`,{"match":[{"path":["/x"]}],"handle":[`+authHandler+`]}`, "")},
+	{risk.TLSFloorLowered, "with another name", listens(site("", tls13, proxy, "")), renamed(listens(site("", "", proxy, ""))), renamed(listens(site("", tls13, proxy, "")))},
+	{risk.HTTPSDisabled, "for a host", site("", "", proxy, ""), site("", `"automatic_https":{"skip":["a.example"]}`, proxy, ""), ""},
+	{risk.AdminOpened, "origin added", site("", "", proxy, `{"listen":"localhost:2019"}`), site("", "", proxy, `{"listen":"localhost:2019","origins":["evil.example"]}`), site("", "", proxy, `{"listen":"localhost:2019","origins":["127.0.0.1:2019","http://localhost"]}`)},
+	{risk.AdminOpened, "origin replaced", site("", "", proxy, `{"listen":"localhost:2019","origins":["a.example"]}`), site("", "", proxy, `{"listen":"localhost:2019","origins":["b.example"]}`), site("", "", proxy, `{"listen":"localhost:2019"}`)},
+	{risk.AdminOpened, "another remote key", remote(`{"public_keys":["a"]}`), remote(`{"public_keys":["b"]}`), remote(`{"public_keys":["a"],"permissions":[{"paths":["/soc2/"]}]}`)},
+	{risk.AdminOpened, "more for a remote key", remote(`{"public_keys":["a"],"permissions":[{"paths":["/soc2/"],"methods":["GET"]}]}`), remote(`{"public_keys":["a"],"permissions":[{"paths":["/soc2/","/load"],"methods":["GET"]}]}`), remote(`{"public_keys":["a"],"permissions":[{"paths":["/soc2/v1/"],"methods":["GET"]}]}`)},
+	{risk.AdminOpened, "loader", site("", "", proxy, ""), site("", "", proxy, `{"listen":"unix//run/caddy.sock|0600","config":{"load":{"module":"http","url":"http://x"}}}`), ""},
+	{risk.AdminOpened, "abstract socket", site("", "", proxy, ""), site("", "", proxy, `{"listen":"unix/@caddy"}`), ""},
+	{risk.UpstreamVerificationOff, "of another upstream", site("", "", blind("a:443"), ""), site("", "", blind("b:443"), ""), site("", "", proxy, "")},
+	{risk.UpstreamExternalNew, "looked up", site("", "", proxy, ""), site("", "", deep(`{"handler":"reverse_proxy","dynamic_upstreams":{"source":"multi","sources":[{"source":"a","name":"collector.example.com"}]}}`), ""), site("", "", deep(`{"handler":"reverse_proxy","dynamic_upstreams":{"source":"srv","name":"_app._tcp.app.internal"}}`), "")},
+	{risk.UpstreamExternalNew, "chosen by the client", site("", "", proxy, ""), site("", "", deep(`{"handler":"reverse_proxy","upstreams":[{"dial":"{http.request.header.X-To}:80"}]}`), ""), ""},
+	{risk.LimitsLoosened, "body of one of two", site("", "", body("1000")+","+body("9000"), ""), site("", "", body("2000")+","+body("9000"), ""), site("", "", body("1000")+","+body("9000")+","+body("10000"), "")},
+	{risk.LimitsLoosened, "rate", site("", "", deep(`{"handler":"rate_limit","rate_limits":{"z":{"window":"1m","max_events":10}}}`), ""), site("", "", deep(`{"handler":"rate_limit","rate_limits":{"z":{"window":"10s","max_events":10}}}`), ""), ""},
+	{risk.TrustWidened, "with another name", listens(site("", "", proxy, "")), renamed(listens(site("", `"trusted_proxies":{"source":"static","ranges":["10.0.0.0/8"]}`, proxy, ""))), ""},
 	{risk.CredentialsLogged, "server", site("", "", proxy, ""), site("", `"logs":{"should_log_credentials":true}`, proxy, ""), ""},
 }
 
