@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
@@ -34,8 +35,8 @@ const (
 func asserted(h http.Header, name string, longest int) string {
 	v := cmp.Or(h.Get(name), h.Get(strings.Replace(name, "Soc2-", "X-", 1)))
 	v = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == utf8.RuneError || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
-			return -1 // would hide or reorder what a reader sees
+		if r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
+			return -1 // would hide, break or reorder what a reader sees
 		}
 		return r
 	}, v)
