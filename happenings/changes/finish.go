@@ -144,7 +144,11 @@ func compare(c *audit.ConfigChange, was, next version, text []byte) {
 	if b, err := jsonpatch.Canonical(jsonpatch.Diff(was.redacted, next.redacted)); err == nil {
 		c.Diff = audit.JSON{Value: b}
 	}
-	if was.known {
+	switch {
+	case !was.known:
+	case was.secrets == nil: // it is from the history, where tokens stand for what they stand for in the other
+		c.Risks = risk.Of(was.redacted, next.redacted, caddy.DefaultAdminListen)
+	default:
 		c.Risks = risk.Of(was.raw, next.raw, caddy.DefaultAdminListen)
 	}
 }
