@@ -78,6 +78,7 @@ func TestHeadersOfCallersAreBoundedAndPlain(t *testing.T) {
 		{"  spaced  ", "spaced"},
 		{"a\x00b\r\nc\x7f", "abc"},
 		{"right\u202eleft", "rightleft"},
+		{"a\u0085b\u2028c\u200fd\u200be\ufefff", "abcdef"},
 		{"bad\xffutf8", "badutf8"},
 		{strings.Repeat("x", 500), strings.Repeat("x", maxTicket)},
 		{strings.Repeat("ä", 500), strings.Repeat("ä", maxTicket/2)},
@@ -375,5 +376,59 @@ func TestCountsAreByFixedNames(t *testing.T) {
 	labels := ChangeLabels{applied, sourceAdmin, knownNone}
 	if after.Changes[labels] != before.Changes[labels]+1 || after.Calls[outcomeDenied] != before.Calls[outcomeDenied]+1 {
 		t.Errorf("%+v after %+v", after, before)
+	}
+}
+
+// TestHandlerThatPanicsLeavesRecords: of the call and, if it was to change the
+// configuration, of that. Nothing stays locked.
+func TestHandlerThatPanicsLeavesRecords(t *testing.T) {
+	r := newRecorder()
+	r.key = redact.Key("k")
+	for n, call := range []*http.Request{
+		httptest.NewRequest(http.MethodGet, "/reverse_proxy/upstreams", nil),
+		httptest.NewRequest(http.MethodPost, "/load", strings.NewReader(`{}`)),
+		httptest.NewRequest(http.MethodPatch, "/config/apps", strings.NewReader(`{}`)),
+	} {
+		func() {
+			defer func() {
+				if cause := recover(); cause != "a bug" {
+					t.Errorf("%v became of the panic", cause)
+				}
+			}()
+			gate{r}.serve(httptest.NewRecorder(), call, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a bug") }))
+		}()
+		if got := r.counters.calls[outcomeError]; got != int64(n+1) {
+			t.Errorf("%d calls are recorded, want %d", got, n+1)
+		}
+	}
+	if got := r.counters.changes[ChangeLabels{unclear, sourceAdmin, knownNone}]; got != 2 {
+		t.Errorf("%d changes are recorded, want 2: %v", got, r.counters.changes)
+	}
+	if len(r.attempts) > 0 {
+		t.Errorf("under way: %v", r.attempts)
+	}
+}
+
+// TestRestartWithTheSameConfigurationIsNoRisk: the configuration before it is
+// read from the history, which has tokens for what looks like a secret.
+func TestRestartWithTheSameConfigurationIsNoRisk(t *testing.T) {
+	config, err := jsonpatch.Parse([]byte(`{"apps":{"soc2":{"audit":{"key":"/srv/signing"}},"http":{"servers":{"s":{"routes":[
+		{"handle":[{"handler":"reverse_proxy","upstreams":[{"dial":"a8fK2mQ9xZ7pL4vB1nR6t.example.com:80"}]}]}]}}}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := openHistory(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran, text := newVersion(config, redact.Key("k"))
+	if err := h.put(ran.hash, text); err != nil {
+		t.Fatal(err)
+	}
+	now, text := newVersion(config, redact.Key("k"))
+	var c audit.ConfigChange
+	compare(&c, h.last(), now, text)
+	if len(c.Risks) > 0 || c.After != ran.hash {
+		t.Errorf("%+v", c)
 	}
 }

@@ -3,6 +3,7 @@ package changes
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -43,7 +44,14 @@ func (g gate) serve(w http.ResponseWriter, r *http.Request, stock http.Handler) 
 	begin := time.Now()
 	c := g.call(r, begin)
 	out := &answer{ResponseWriter: w}
-	wait := true
+	wait, returned := true, false
+	defer func() {
+		if !returned { // a handler panicked, and net/http breaks the connection off
+			c.Status, c.Outcome, c.Error, c.Duration = out.status, outcomeError, "the handler panicked", time.Since(begin)
+			g.record.counters.call(c)
+			write(c, true)
+		}
+	}()
 	switch {
 	case direct(r) && mode() == LoadOnly:
 		g.record.refuse(out, r, c)
@@ -53,6 +61,7 @@ func (g gate) serve(w http.ResponseWriter, r *http.Request, stock http.Handler) 
 		c.Status, c.Outcome = http.StatusOK, outcomeAllowed
 		g.record.counters.call(c)
 		write(c, true) // first: the log is closed when the handler returns
+		returned = true
 		stock.ServeHTTP(out, r)
 		return
 	default:
@@ -62,6 +71,7 @@ func (g gate) serve(w http.ResponseWriter, r *http.Request, stock http.Handler) 
 		c.BodyBytes, c.BodySHA256 = s.bytes, s.digest()
 		c.Error = g.record.plainError(out.message())
 	}
+	returned = true
 	c.Status, c.Outcome, c.Duration = out.code(), outcomeOf(out.code()), time.Since(begin)
 	g.record.counters.call(c)
 	write(c, wait)
@@ -114,7 +124,11 @@ func (r *recorder) change(w *answer, req *http.Request, c *audit.AdminCall, stoc
 	}
 	r.announce(a)
 	defer a.release()
-	defer r.take(a)
+	defer func() {
+		if r.take(a) { // a handler panicked
+			r.finish(a, result{})
+		}
+	}()
 	stock.ServeHTTP(w, req)
 	c.BodyBytes, c.BodySHA256 = body.bytes, body.digest()
 	install() // a load that failed early has brought a logger without a tap
@@ -127,7 +141,8 @@ func (r *recorder) change(w *answer, req *http.Request, c *audit.AdminCall, stoc
 // refuse answers a call that changes a part of the configuration where only
 // whole ones may be loaded.
 func (r *recorder) refuse(w *answer, req *http.Request, c *audit.AdminCall) {
-	body := receive(req, false)
+	body := watch(req)
+	_, _ = io.CopyN(io.Discard, req.Body, maxHeld) // who sends it is told why it is refused; of a longer one the beginning
 	c.BodyBytes, c.BodySHA256 = body.bytes, body.digest()
 	c.Error = "direct changes are off (soc2: changes load_only)"
 	a := &attempt{gated: true}
