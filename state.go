@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 
 	"github.com/caddy-soc2/caddy-soc2/happenings/certificates"
+	"github.com/caddy-soc2/caddy-soc2/happenings/changes"
 	"github.com/caddy-soc2/caddy-soc2/happenings/process"
 	"github.com/caddy-soc2/caddy-soc2/happenings/upstreams"
 )
@@ -53,7 +54,7 @@ func (t *taps) provision(ctx caddy.Context, a *App) error {
 	if !ok {
 		return fmt.Errorf("soc2: the app events is a %T, which has no events", app)
 	}
-	t.certificates = certificates.New(ctx, a.Certificates)
+	t.certificates = certificates.New(ctx, a.Certificates, changes.Scrub)
 	t.upstreams = upstreams.New(ctx, a.Upstreams)
 	t.mark = filepath.Join(a.DataDir, filepath.FromSlash(markFile))
 	return errors.Join(

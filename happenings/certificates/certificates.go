@@ -111,6 +111,7 @@ type Monitor struct {
 	now     func() time.Time
 	gather  func(context.Context) []held // what is in the cache and in the storage
 	load    func(ctx context.Context, path string) ([]byte, error)
+	scrub   func(message string) string // without secrets
 
 	wake  chan struct{}
 	stop  context.CancelFunc
@@ -126,9 +127,11 @@ type Monitor struct {
 // maxQueue is how many events may wait. What is lost is found by a sweep.
 const maxQueue = 4096
 
-// New returns a monitor for a configuration that is being provisioned.
-func New(ctx caddy.Context, o Options) *Monitor {
-	m := &Monitor{options: o, watcher: &process, book: ledger.Current, now: time.Now, wake: make(chan struct{}, 1)}
+// New returns a monitor for a configuration that is being provisioned. The
+// errors of issuers may quote the address or the credentials of a DNS provider:
+// scrub takes secrets out of them.
+func New(ctx caddy.Context, o Options, scrub func(message string) string) *Monitor {
+	m := &Monitor{options: o, watcher: &process, book: ledger.Current, now: time.Now, wake: make(chan struct{}, 1), scrub: scrub}
 	m.gather = func(c context.Context) []held { return gather(c, ctx, &m.watcher.names) }
 	m.load = func(c context.Context, path string) ([]byte, error) { return ctx.Storage().Load(c, path) }
 	return m
@@ -195,7 +198,9 @@ func (m *Monitor) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			m.take(context.WithoutCancel(ctx))
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTime) // for all together
+			m.take(last)
+			cancel()
 			return
 		case <-m.wake:
 			m.take(ctx)
@@ -254,6 +259,7 @@ func (m *Monitor) record(ctx context.Context, e event) {
 		m.begin()
 		m.write(w.inventory.obtained(e, c))
 	case eventFailed:
+		e.err = m.scrub(e.err)
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		m.begin()

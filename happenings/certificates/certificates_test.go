@@ -24,6 +24,7 @@ import (
 	"github.com/caddyserver/certmagic"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/happenings/changes"
 	"github.com/caddy-soc2/caddy-soc2/happenings/ledger"
 )
 
@@ -96,7 +97,7 @@ func newBench(w *watcher, thresholds ...time.Duration) *bench {
 
 // renew makes the monitor of another configuration.
 func (b *bench) renew(w *watcher, thresholds ...time.Duration) {
-	m := &Monitor{watcher: w, book: func() ledger.Book { return b.book }, now: time.Now, wake: make(chan struct{}, 1)}
+	m := &Monitor{watcher: w, book: func() ledger.Book { return b.book }, now: time.Now, wake: make(chan struct{}, 1), scrub: changes.Scrub}
 	for _, d := range thresholds {
 		m.options.Expiring = append(m.options.Expiring, caddy.Duration(d))
 	}
@@ -159,6 +160,24 @@ func TestCertificateThatNoEventAnnouncedIsLoadedOnce(t *testing.T) {
 			t.Errorf("a reload and some hours later: %v", kinds)
 		}
 		b.Stop()
+	})
+}
+
+// TestErrorOfAnIssuerShowsNoCredentials: DNS providers put them into what they
+// call.
+func TestErrorOfAnIssuerShowsNoCredentials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(new(watcher))
+		b.Start()
+		b.emit(eventFailed, map[string]any{
+			"identifier": "a.example", "issuers": []string{"ca"},
+			"error": errors.New(`presenting for challenge: Get "https://user:canary@dns.example/zones?api_key=canary": status 403`),
+		})
+		b.Stop()
+		_, list := b.book.take()
+		if len(list) != 1 || strings.Contains(list[0].Error, "canary") || !strings.HasSuffix(list[0].Error, "status 403") {
+			t.Errorf("%+v", list)
+		}
 	})
 }
 

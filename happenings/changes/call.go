@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/happenings/peer"
+	"github.com/caddy-soc2/caddy-soc2/internal/redact"
 )
 
 // callTable holds the calls of the admin API that Caddy has logged and no gate
@@ -107,6 +108,21 @@ func (r *recorder) plainError(message string) string {
 	secrets.Add(r.running().secrets)
 	return secrets.Scrub(message)
 }
+
+// Scrub takes out of a message of Caddy the secrets of the configuration that
+// runs, and what looks like one.
+func Scrub(message string) string {
+	if message == "" {
+		return ""
+	}
+	if key, _ := process.tools(); key == nil { // nothing is known yet
+		return unkeyed.NewSecrets().Scrub(message)
+	}
+	return process.plainError(message)
+}
+
+// unkeyed makes tokens that are equal to no others.
+var unkeyed = redact.Key(probeSecret)
 
 // write records a call that no gate has taken.
 func (t *callTable) write(c *audit.AdminCall) {
