@@ -37,7 +37,9 @@ func (c *tcpConn) Read(b []byte) (int, error) {
 // Write implements net.Conn.
 func (c *tcpConn) Write(b []byte) (int, error) {
 	c.gives(b)
-	return c.TCPConn.Write(b)
+	n, err := c.TCPConn.Write(b)
+	c.gave(err)
+	return n, err
 }
 
 // ReadFrom implements io.ReaderFrom, with sendfile(2) or splice(2) where the
@@ -60,7 +62,9 @@ func (c *unixConn) Read(b []byte) (int, error) {
 // Write implements net.Conn.
 func (c *unixConn) Write(b []byte) (int, error) {
 	c.gives(b)
-	return c.UnixConn.Write(b)
+	n, err := c.UnixConn.Write(b)
+	c.gave(err)
+	return n, err
 }
 
 // NetConn returns the connection beneath.
@@ -76,7 +80,9 @@ func (c *otherConn) Read(b []byte) (int, error) {
 // Write implements net.Conn.
 func (c *otherConn) Write(b []byte) (int, error) {
 	c.gives(b)
-	return c.Conn.Write(b)
+	n, err := c.Conn.Write(b)
+	c.gave(err)
+	return n, err
 }
 
 // ReadFrom implements io.ReaderFrom.

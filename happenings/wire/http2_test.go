@@ -6,7 +6,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -250,4 +252,29 @@ func TestHTTP2EndsGracefully(t *testing.T) {
 	}
 	<-ended
 	s.want(map[string]int64{})
+}
+
+// deaf is a connection whose client has gone, which a write tells first.
+type deaf struct{ net.Conn }
+
+func (deaf) Write([]byte) (int, error) {
+	return 0, &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}
+}
+
+type deafListener struct{ net.Listener }
+
+func (l deafListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return deaf{c}, nil
+}
+
+// TestClientThatHasGoneIsNotDroppedByTheServer, which closes the connection when a
+// write fails.
+func TestClientThatHasGoneIsNotDroppedByTheServer(t *testing.T) {
+	s := newServer(t, setting{beneath: func(ln net.Listener) net.Listener { return deafListener{ln} }})
+	newPeer(t, s, nil)
+	s.want(map[string]int64{"http2/closed_unused": 1})
 }

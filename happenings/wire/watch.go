@@ -30,7 +30,7 @@ type watch struct {
 	entered atomic.Bool   // a handler ran in this cycle
 	fresh   atomic.Bool   // bytes came in this cycle
 	first   atomic.Uint32 // the first response of this cycle, as judge makes it
-	last    atomic.Uint32 // how the last read ended
+	last    atomic.Uint32 // how the last read ended, or a write to a client that had gone
 
 	h2 *streams // nil unless the connection speaks HTTP/2
 }
@@ -52,8 +52,21 @@ func (w *watch) took(b []byte, n int, err error) {
 			w.fresh.Store(true)
 		}
 	}
-	if err != nil {
-		w.last.Store(uint32(endingOf(err)))
+	if err == nil {
+		return
+	}
+	e := endingOf(err)
+	if e == dropped && ending(w.last.Load()) == reset {
+		return // the server closed it because the client had gone
+	}
+	w.last.Store(uint32(e))
+}
+
+// gave notes how a write ended. That a client has gone may be seen by a write
+// before any read tells. It runs in the goroutine that writes.
+func (w *watch) gave(err error) {
+	if err != nil && endingOf(err) == reset {
+		w.last.Store(uint32(reset))
 	}
 }
 
