@@ -105,7 +105,7 @@ type changer struct {
 	sent   int // calls so far that must be recorded
 }
 
-// config is the configuration, with parts put in. The canary is in ten places.
+// config is the configuration, with parts put in. The canary is in twelve places.
 func (c *changer) config(parts ...string) string {
 	part := map[string]string{
 		"soc2": `{"instance":"edge-1"}`, "wrappers": `[{"wrapper":"soc2"}]`, "dial": `127.0.0.1:9`, "body": "first", "handler": "static_response",
@@ -123,7 +123,9 @@ func (c *changer) config(parts ...string) string {
 		"http":{"http_port":1,"servers":{"site":{"listen":["127.0.0.1:%[4]d"],"listener_wrappers":%[5]s,"routes":[
 			{"@id":"greeting","handle":[{"handler":"%[6]s","body":"%[7]s","headers":{"X-Api-Key":["%[3]s3"],"Set-Cookie":["s=%[3]s4"]}}],"match":[{"path":["/a"]}]},
 			{"match":[{"path":["/b"],"header":{"Authorization":["Bearer %[3]s5"]}}],"handle":[{"handler":"authentication","providers":{"http_basic":{"accounts":[{"username":"bob","password":"JDJhJDE0JGNhbmFyeTYgaHVudGVyMkNhbmFyeQ=="}]}}}]},
-			{"match":[{"path":["/c"]}],"handle":[{"handler":"headers","request":{"set":{"X-Secret-Token":["%[3]s7"],"X-Note":["password=%[3]s8"],"X-Url":["https://u:%[3]s9@127.0.0.1/?api_key=%[3]s10"]}}},
+			{"match":[{"path":["/c"],"expression":"{http.request.header.X-Api-Key} != '%[3]s11'"}],"handle":[
+				{"handler":"map","source":"{http.request.header.X-Api-Key}","destinations":["{who}"],"mappings":[{"input":"%[3]s12","outputs":["bob"]}]},
+				{"handler":"headers","request":{"set":{"X-Secret-Token":["%[3]s7"],"X-Note":["password=%[3]s8"],"X-Url":["https://u:%[3]s9@127.0.0.1/?api_key=%[3]s10"]}}},
 				{"handler":"reverse_proxy","transport":%[8]s,"upstreams":[{"dial":"%[9]s"}]}]}
 		]}}}}}`, part["admin"], soc2, canary, c.port, part["wrappers"], part["handler"], part["body"], part["transport"], part["dial"])
 }
@@ -206,7 +208,7 @@ func (c *changer) next(what string) change {
 	count := func() int { list, _, _ := c.h.happened(); return len(list) }
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for range 500 {
+	for range 1500 {
 		if count() > c.seen {
 			break
 		}
@@ -364,7 +366,7 @@ func TestEveryChangeOfTheConfigurationIsOneRecord(t *testing.T) {
 	defer pulled.Close()
 	loader := fmt.Sprintf(`{"listen":"soc2unix/%s|0600","origins":["127.0.0.1"],"config":{"load":{"module":"http","url":%q},"load_delay":"200ms"}}`, c.socket, pulled.URL)
 	ok("load a loader")(c.call("POST", "/load", c.config("admin", loader)))
-	c.expect("load a loader", want{outcome: "applied", source: "admin", known: "verified", diff: "load_delay"})
+	c.expect("load a loader", want{outcome: "applied", source: "admin", known: "verified", risks: []string{"admin_opened"}, diff: "load_delay"})
 	c.expect("loader", want{outcome: "applied", source: "loader", known: "none", diff: `"value":"pulled"`})
 
 	ok("load_only")(c.call("POST", "/load", c.config("soc2", `{"instance":"edge-1","changes":"load_only"}`)))

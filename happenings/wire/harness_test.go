@@ -185,7 +185,7 @@ func (s *server) dial() net.Conn {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	_ = c.SetDeadline(time.Now().Add(8 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
 	s.t.Cleanup(func() { _ = c.Close() })
 	return c
 }
