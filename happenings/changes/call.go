@@ -126,8 +126,7 @@ var unkeyed = redact.Key(probeSecret)
 
 // write records a call that no gate has taken.
 func (t *callTable) write(c *audit.AdminCall) {
-	t.record.counters.call(c)
-	write(c, false)
+	t.record.enterCall(c, false)
 }
 
 // put keeps a call of the goroutine that calls until it is claimed.

@@ -22,6 +22,7 @@ import (
 	seen "go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/happenings/ledger"
 	"github.com/caddy-soc2/caddy-soc2/internal/jsonpatch"
 	"github.com/caddy-soc2/caddy-soc2/internal/redact"
 )
@@ -430,5 +431,44 @@ func TestRestartWithTheSameConfigurationIsNoRisk(t *testing.T) {
 	compare(&c, h.last(), now, text)
 	if len(c.Risks) > 0 || c.After != ran.hash {
 		t.Errorf("%+v", c)
+	}
+}
+
+// shelf is a log that keeps what it is given.
+type shelf struct{ list []audit.Body }
+
+func (*shelf) Hold() bool      { return true }
+func (*shelf) Release()        {}
+func (*shelf) Log() *audit.Log { return nil }
+
+func (s *shelf) Write(r audit.Body, _ bool) error {
+	s.list = append(s.list, r)
+	return nil
+}
+
+// TestPathsOfCallsShowNoSecrets: a part of the configuration may be called after
+// one.
+func TestPathsOfCallsShowNoSecrets(t *testing.T) {
+	book, before := new(shelf), ledger.Current()
+	ledger.Set(book)
+	defer ledger.Set(before)
+	r := newRecorder()
+	r.key = redact.Key("k")
+	config, err := jsonpatch.Parse([]byte(`{"apps":{"x":{"api_keys":{"canary-1":"alice"}}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.version, _ = newVersion(config, r.key)
+	for _, method := range []string{http.MethodGet, http.MethodDelete} {
+		call := httptest.NewRequest(method, "/config/apps/x/api_keys/canary-1", nil)
+		gate{r}.serve(httptest.NewRecorder(), call, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) }))
+	}
+	if len(book.list) != 3 {
+		t.Fatalf("%d records, want two calls and a change", len(book.list))
+	}
+	for _, body := range book.list {
+		if text := string(body.AppendBody(nil, "")); strings.Contains(text, "canary") || !strings.Contains(text, "/config/apps/x/api_keys/[secret ") {
+			t.Errorf("%T: %s", body, text)
+		}
 	}
 }

@@ -45,6 +45,8 @@ func (r *recorder) finish(a *attempt, seen result) string {
 	} else {
 		r.finishApplied(a, was, reason, key)
 	}
+	secrets.Add(r.running().secrets)
+	c.Path = secrets.Scrub(c.Path) // of a part that may be called after a secret
 	r.remember(c)
 	enter(a, c)
 	return c.Error

@@ -48,8 +48,7 @@ func (g gate) serve(w http.ResponseWriter, r *http.Request, stock http.Handler) 
 	defer func() {
 		if !returned { // a handler panicked, and net/http breaks the connection off
 			c.Status, c.Outcome, c.Error, c.Duration = out.status, outcomeError, "the handler panicked", time.Since(begin)
-			g.record.counters.call(c)
-			write(c, true)
+			g.record.enterCall(c, true)
 		}
 	}()
 	switch {
@@ -59,8 +58,7 @@ func (g gate) serve(w http.ResponseWriter, r *http.Request, stock http.Handler) 
 		g.record.change(out, r, c, stock)
 	case r.URL.Path == "/stop" && r.Method == http.MethodPost:
 		c.Status, c.Outcome = http.StatusOK, outcomeAllowed
-		g.record.counters.call(c)
-		write(c, true) // first: the log is closed when the handler returns
+		g.record.enterCall(c, true) // first: the log is closed when the handler returns
 		returned = true
 		stock.ServeHTTP(out, r)
 		return
@@ -73,7 +71,16 @@ func (g gate) serve(w http.ResponseWriter, r *http.Request, stock http.Handler) 
 	}
 	returned = true
 	c.Status, c.Outcome, c.Duration = out.code(), outcomeOf(out.code()), time.Since(begin)
-	g.record.counters.call(c)
+	g.record.enterCall(c, wait)
+}
+
+// enterCall records a call. A part of the configuration that it names may be
+// called after a secret, as in a table of keys.
+func (r *recorder) enterCall(c *audit.AdminCall, wait bool) {
+	if key, _ := r.tools(); key != nil {
+		c.Path = r.plainError(c.Path) // of the query the privacy policy takes care
+	}
+	r.counters.call(c)
 	write(c, wait)
 }
 
@@ -150,7 +157,7 @@ func (r *recorder) refuse(w *answer, req *http.Request, c *audit.AdminCall) {
 		Time: c.Time, Source: sourceAdmin, Actor: c.Actor, Method: c.Method, Path: c.Path, Ticket: c.Ticket, Reason: c.Reason,
 		Mode: LoadOnly, Outcome: rejected, Error: c.Error,
 	}
-	a.record.Before = r.running().hash
+	a.record.Before, a.record.Path = r.running().hash, r.plainError(c.Path)
 	r.remember(&a.record)
 	write(&a.record, true)
 	problem(w, http.StatusForbidden, "Parts of the configuration cannot be changed directly here (soc2: changes load_only). "+
@@ -161,8 +168,7 @@ func (r *recorder) refuse(w *answer, req *http.Request, c *audit.AdminCall) {
 func (g gate) lost(w http.ResponseWriter, r *http.Request, err error) error {
 	c := g.call(r, time.Now())
 	c.Status, c.Outcome, c.Error = http.StatusNotImplemented, outcomeError, err.Error()
-	g.record.counters.call(c)
-	write(c, false)
+	g.record.enterCall(c, false)
 	caddy.Log().Named("soc2").Error("a call of the admin API cannot be handed on", zap.Error(err))
 	problem(w, http.StatusNotImplemented, "This build of soc2 does not know the admin API of this version of Caddy.")
 	return nil
