@@ -140,6 +140,10 @@ func (r *recorder) begin(ctx caddy.Context, whole bool) {
 		if first {
 			a.record.Source = sourceStart
 		}
+		if v, ok := r.serving.Load(goroutine()); ok {
+			c, _ := v.(*audit.AdminCall)
+			a.record.Actor, a.record.Method, a.record.Path, a.record.Ticket, a.record.Reason = c.Actor, c.Method, c.Path, c.Ticket, c.Reason
+		}
 		r.announce(a)
 	}
 	l := &load{ctx: ctx}

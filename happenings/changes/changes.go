@@ -70,8 +70,9 @@ type recorder struct {
 
 	counters counters
 
-	calls callTable
-	stock stockHandlers
+	calls   callTable
+	serving sync.Map // *audit.AdminCall by goroutine: calls that modules serve
+	stock   stockHandlers
 }
 
 // tools returns the key and the history, or nil if no soc2 app has started yet.

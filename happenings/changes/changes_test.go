@@ -2,6 +2,7 @@ package changes
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -435,13 +437,18 @@ func TestRestartWithTheSameConfigurationIsNoRisk(t *testing.T) {
 }
 
 // shelf is a log that keeps what it is given.
-type shelf struct{ list []audit.Body }
+type shelf struct {
+	mu   sync.Mutex
+	list []audit.Body
+}
 
 func (*shelf) Hold() bool      { return true }
 func (*shelf) Release()        {}
 func (*shelf) Log() *audit.Log { return nil }
 
 func (s *shelf) Write(r audit.Body, _ bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.list = append(s.list, r)
 	return nil
 }
@@ -471,4 +478,36 @@ func TestPathsOfCallsShowNoSecrets(t *testing.T) {
 			t.Errorf("%T: %s", body, text)
 		}
 	}
+}
+
+// TestChangeByTheHandlerOfAModuleHasItsCaller: a module may have an endpoint of
+// its own that loads a configuration.
+func TestChangeByTheHandlerOfAModuleHasItsCaller(t *testing.T) {
+	book, before := new(shelf), ledger.Current()
+	ledger.Set(book)
+	defer ledger.Set(before)
+	r := newRecorder()
+	r.key, r.loads = redact.Key("k"), 1
+	call := httptest.NewRequest(http.MethodPost, "/module/rollback", nil)
+	call.Header.Set(headerActor, "alice")
+	call.Header.Set(headerTicket, "CHG-7")
+	gate{r}.serve(httptest.NewRecorder(), call, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		base, gone := context.WithCancel(t.Context())
+		ctx, cancel := caddy.NewContext(caddy.Context{Context: base})
+		defer cancel()
+		r.begin(ctx, false)
+		gone()
+	}))
+	r.settled()
+	book.mu.Lock()
+	defer book.mu.Unlock()
+	for _, body := range book.list {
+		if c, ok := body.(*audit.ConfigChange); ok {
+			if c.Source != sourcePlugin || c.Actor.Claim != "alice" || c.Ticket != "CHG-7" || c.Path != "/module/rollback" {
+				t.Errorf("%+v", c)
+			}
+			return
+		}
+	}
+	t.Errorf("no change among %d records", len(book.list))
 }

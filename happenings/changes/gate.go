@@ -65,7 +65,7 @@ func (g gate) serve(w http.ResponseWriter, r *http.Request, stock http.Handler) 
 	default:
 		wait = false
 		s := watch(r)
-		stock.ServeHTTP(out, r)
+		g.record.serveOther(out, r, c, stock)
 		c.BodyBytes, c.BodySHA256 = s.bytes, s.digest()
 		c.Error = g.record.plainError(out.message())
 	}
@@ -82,6 +82,16 @@ func (r *recorder) enterCall(c *audit.AdminCall, wait bool) {
 	}
 	r.counters.call(c)
 	write(c, wait)
+}
+
+// serveOther hands a call on that is none of those by which the configuration is
+// changed. The handler of a module may do so all the same: then begin finds who
+// called it.
+func (r *recorder) serveOther(w http.ResponseWriter, req *http.Request, c *audit.AdminCall, stock http.Handler) {
+	n := goroutine()
+	r.serving.Store(n, c)
+	defer r.serving.Delete(n)
+	stock.ServeHTTP(w, req)
 }
 
 // direct reports whether a call changes a part of the configuration.
