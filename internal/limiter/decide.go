@@ -25,18 +25,19 @@ type Ask struct {
 	Shadow bool   // its refusal does not refuse the request
 
 	Verdict Verdict
-	Left    int64 // units that the key can spend after this
-	Retry   int64 // refused: ns until it would not be, or Never; 0: not known
-	Next    int64 // ns until the key can spend one more than Left; 0: it has all
 	Until   int64 // end of the ban to which this refusal led, or 0
 	Full    bool  // the zone had no room for the key, or another one lost its state for it
 
-	state   *state
-	charged int64 // TAT after the charge
-	at      int64 // when it was charged
-	slot    int   // of the key in its bucket while that is locked; -1: none
-	held    bool  // counted as under way
-	spent   bool  // Cost was charged
+	state  *state
+	asked  int64 // when
+	banned int64 // end of a ban
+	tat    int64 // of the key, after the charge if it was admitted
+	left   int64 // mode Exact: what Left, Retry and Next say
+	retry  int64
+	next   int64
+	slot   int  // of the key in its bucket while that is locked; -1: none
+	held   bool // counted as under way
+	spent  bool // Cost was charged
 }
 
 // Decide asks zones about a request, all of them, and charges either all that
@@ -49,7 +50,7 @@ func Decide(now int64, asks []Ask) bool {
 	admitted := true
 	for i := range asks {
 		a := &asks[i]
-		a.state = a.Zone.state.Load()
+		a.state, a.asked = a.Zone.state.Load(), now
 		if logs := a.state.logs; a.Rate == nil || logs != nil && a.Rate.N > int64(logs.size) {
 			a.Rate = a.state.Rate
 		}
@@ -63,6 +64,43 @@ func Decide(now int64, asks []Ask) bool {
 		asks[i].conclude(now)
 	}
 	return admitted
+}
+
+// Left is how many units the key can spend after this.
+func (a *Ask) Left() int64 {
+	switch {
+	case a.Rate == nil:
+		return 0
+	case a.state.logs != nil:
+		return a.left
+	}
+	return a.Rate.left(a.tat, a.asked)
+}
+
+// Next is how many nanoseconds it takes until the key can spend one unit more
+// than Left; 0: it has all.
+func (a *Ask) Next() int64 {
+	switch {
+	case a.Rate == nil:
+		return 0
+	case a.state.logs != nil:
+		return a.next
+	}
+	return a.Rate.next(a.tat, a.asked)
+}
+
+// Retry is how many nanoseconds it takes until what was refused would not be, or
+// Never. 0: that is not known.
+func (a *Ask) Retry() int64 {
+	switch {
+	case a.Verdict == Banned:
+		return a.banned - a.asked
+	case a.Verdict != OverRate:
+		return 0
+	case a.state.logs != nil:
+		return a.retry
+	}
+	return a.Rate.retry(a.tat, a.asked, a.Cost)
 }
 
 // Before reports whether z comes before another zone in what Decide gets.
@@ -83,7 +121,7 @@ func (a *Ask) conclude(now int64) {
 // peek answers without a lock.
 func (a *Ask) peek(now int64) {
 	if until := a.state.bans.until(a.Hash); until > now {
-		a.Verdict, a.Retry = Banned, until-now
+		a.Verdict, a.banned = Banned, until
 		return
 	}
 	if a.Rate != nil && a.state.table != nil && a.state.logs == nil {
@@ -101,15 +139,13 @@ func (a *Ask) peek(now int64) {
 }
 
 // judge answers from a TAT.
-func (a *Ask) judge(tat, now int64) (next int64) {
-	next, ok := a.Rate.spend(tat, now, a.Cost)
-	if !ok {
-		a.Verdict, a.Retry, next = OverRate, a.Rate.retry(tat, now, a.Cost), tat
-	} else {
+func (a *Ask) judge(tat, now int64) {
+	var ok bool
+	if a.tat, ok = a.Rate.spend(tat, now, a.Cost); ok {
 		a.Verdict = Allowed
+	} else {
+		a.Verdict, a.tat = OverRate, tat
 	}
-	a.Left, a.Next = a.Rate.left(next, now), a.Rate.next(next, now)
-	return next
 }
 
 // commit asks again, with the buckets locked, and charges all or none.
@@ -154,7 +190,7 @@ func (a *Ask) unlock() {
 	}
 }
 
-// ask answers under the locks. It leaves the TAT to charge in a.charged.
+// ask answers under the locks. It leaves the TAT to charge in a.tat.
 func (a *Ask) ask(now int64) {
 	a.Verdict = Allowed
 	fp := fingerprint(a.Hash)
@@ -166,7 +202,7 @@ func (a *Ask) ask(now int64) {
 		if a.state.logs != nil {
 			a.askLog(tat, now)
 		} else {
-			a.charged = a.judge(tat, now)
+			a.judge(tat, now)
 		}
 	}
 	if a.Verdict == Allowed && a.state.inflight != nil {
@@ -183,17 +219,17 @@ func (a *Ask) askLog(tat, now int64) {
 	ok, left := a.Cost <= a.Rate.N, a.Rate.N
 	if a.slot >= 0 {
 		logs, slot := a.state.logs, a.log(a.slot)
-		ok, a.Retry = logs.admits(slot, a.Rate, now, a.Cost)
+		ok, a.retry = logs.admits(slot, a.Rate, now, a.Cost)
 		left = logs.left(slot, a.Rate, now)
-		a.Next = max(0, *logs.newest(slot, int(a.Rate.N))+int64(a.Rate.Window)-now)
+		a.next = max(0, *logs.newest(slot, int(a.Rate.N))+int64(a.Rate.Window)-now)
 	} else if !ok {
-		a.Retry = Never
+		a.retry = Never
 	}
 	if !ok {
-		a.Verdict, a.Left = OverRate, left
+		a.Verdict, a.left, a.tat = OverRate, left, tat
 		return
 	}
-	a.Left, a.charged = left-a.Cost, max(tat, now)+a.Cost*a.Rate.interval
+	a.left, a.tat = left-a.Cost, max(tat, now)+a.Cost*a.Rate.interval
 }
 
 // log is the log of a slot of the key's bucket.
@@ -202,8 +238,8 @@ func (a *Ask) log(i int) int { return a.state.table.index(a.Hash)*ways + i }
 // charge writes what ask found, under the locks.
 func (a *Ask) charge(now int64) {
 	if a.state.table != nil && a.Rate != nil && a.Cost > 0 {
-		a.spent, a.at = true, now
-		a.store(now, a.charged, a.Cost)
+		a.spent = true
+		a.store(now, a.tat, a.Cost)
 	}
 	if a.state.inflight != nil {
 		a.held = a.state.inflight.acquire(a.Hash)
@@ -271,7 +307,6 @@ func (a *Ask) owe(b *bucket, now, cost int64) {
 	}
 	tat = a.Rate.owe(tat, now, cost, a.state.Debt)
 	a.store(now, tat, cost)
-	a.Left, a.Next = a.Rate.left(tat, now), a.Rate.next(tat, now)
 }
 
 func (a *Ask) giveBack(b *bucket, now, cost int64) {
@@ -279,9 +314,8 @@ func (a *Ask) giveBack(b *bucket, now, cost int64) {
 	if i < 0 {
 		return
 	}
-	b[i].tat.Store(a.Rate.refund(b[i].tat.Load(), now, a.charged, cost))
+	b[i].tat.Store(a.Rate.refund(b[i].tat.Load(), now, a.tat, cost))
 	if a.state.logs != nil {
-		a.state.logs.remove(a.log(i), a.at, cost)
+		a.state.logs.remove(a.log(i), a.asked, cost)
 	}
-	a.Left = min(a.Left+cost, a.Rate.burst)
 }

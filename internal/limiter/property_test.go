@@ -157,11 +157,11 @@ func TestExactDecidesAsTheExactOracle(t *testing.T) {
 				for range cost {
 					log = append(log, now)
 				}
-			} else if cost <= n && log[int64(len(log))-1-(n-cost)]+int64(l.Window)-now != a.Retry {
-				t.Fatalf("limit %d, arrival %d: retry in %d", n, i, a.Retry)
+			} else if cost <= n && log[int64(len(log))-1-(n-cost)]+int64(l.Window)-now != a.Retry() {
+				t.Fatalf("limit %d, arrival %d: retry in %d", n, i, a.Retry())
 			}
-			if a.Left != n-int64(len(log)) {
-				t.Fatalf("limit %d, arrival %d: %d left, the oracle has %d", n, i, a.Left, n-int64(len(log)))
+			if a.Left() != n-int64(len(log)) {
+				t.Fatalf("limit %d, arrival %d: %d left, the oracle has %d", n, i, a.Left(), n-int64(len(log)))
 			}
 		}
 	}
@@ -202,12 +202,12 @@ func TestRetryTellsWhenItIsAdmitted(t *testing.T) {
 			if ok {
 				continue
 			}
-			if _, early := ask(z, now+a.Retry-1, "k", cost); early {
-				t.Fatalf("%s: admitted before %d ns had passed", mode, a.Retry)
+			if _, early := ask(z, now+a.Retry()-1, "k", cost); early {
+				t.Fatalf("%s: admitted before %d ns had passed", mode, a.Retry())
 			}
-			now += a.Retry
+			now += a.Retry()
 			if _, ok := ask(z, now, "k", cost); !ok {
-				t.Fatalf("%s: refused after %d ns", mode, a.Retry)
+				t.Fatalf("%s: refused after %d ns", mode, a.Retry())
 			}
 		}
 	}

@@ -68,8 +68,8 @@ func TestRestoredTimesAreClamped(t *testing.T) {
 	was := Config{Rate: mustRate(t, Limit{N: 10, Window: 366 * 24 * time.Hour})}
 	is := Config{Rate: mustRate(t, Limit{N: 10, Window: time.Second}), Debt: 1}
 	z := restarted(t, was, is, 10, wall.Add(-time.Hour))
-	if a, ok := ask(z, z.now(), "k", 1); ok || a.Retry > 200*msec {
-		t.Errorf("admitted is %v, retry in %s", ok, time.Duration(a.Retry))
+	if a, ok := ask(z, z.now(), "k", 1); ok || a.Retry() > 200*msec {
+		t.Errorf("admitted is %v, retry in %s", ok, time.Duration(a.Retry()))
 	}
 }
 
@@ -95,8 +95,8 @@ func FuzzRestore(f *testing.F) {
 					t.Fatal("a key that was not in the snapshot is refused", a.Verdict)
 				}
 				asks := []Ask{{Zone: z, Hash: u.Hash, Cost: 1}}
-				if !Decide(now, asks) && asks[0].Verdict == OverRate && asks[0].Retry > 3*int64(time.Minute) {
-					t.Fatalf("a key has to wait for %s", time.Duration(asks[0].Retry))
+				if !Decide(now, asks) && asks[0].Verdict == OverRate && asks[0].Retry() > 3*int64(time.Minute) {
+					t.Fatalf("a key has to wait for %s", time.Duration(asks[0].Retry()))
 				}
 				z.Reset(z.Hasher.String("other"))
 			}

@@ -200,13 +200,13 @@ func TestDebtIsBoundedAndIsPaidOff(t *testing.T) {
 	a, _ := ask(z, now, "k", 1)
 	a.Settle(now, 1_000_000)
 	a, ok := ask(z, now, "k", 1)
-	if ok || a.Retry != 600*msec {
-		t.Fatalf("admitted is %v, retry in %s", ok, time.Duration(a.Retry))
+	if ok || a.Retry() != 600*msec {
+		t.Fatalf("admitted is %v, retry in %s", ok, time.Duration(a.Retry()))
 	}
 	if _, ok := ask(z, now, "k", 0); ok {
 		t.Error("a request of unknown cost was admitted in debt")
 	}
-	if n := admitted(z, now+a.Retry, "k", 3); n != 1 {
+	if n := admitted(z, now+a.Retry(), "k", 3); n != 1 {
 		t.Errorf("%d admitted after the debt was paid off", n)
 	}
 }
