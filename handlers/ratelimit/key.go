@@ -162,7 +162,10 @@ func checkPlaceholder(name string) error {
 	case name == "http.request.body" || name == "http.request.uuid":
 		return fmt.Errorf("the placeholder {%s} is different in each request, or reads its body", name)
 	case slices.ContainsFunc(placeholders, func(known string) bool {
-		return name == known || strings.HasSuffix(known, ".") && len(name) > len(known) && strings.HasPrefix(name, known)
+		if strings.HasSuffix(known, ".") {
+			return len(name) > len(known) && strings.HasPrefix(name, known)
+		}
+		return name == known
 	}):
 		return nil
 	}

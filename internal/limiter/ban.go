@@ -75,7 +75,7 @@ func newBans(b Ban, capacity int) (*bans, error) {
 }
 
 func packBan(until int64, count int64) int64 {
-	return (until/int64(time.Millisecond)+1)<<banBits | min(count, 1<<banBits-1)
+	return until/int64(time.Millisecond)<<banBits | min(count, 1<<banBits-1)
 }
 
 func unpackBan(v int64) (until, count int64) {

@@ -59,6 +59,8 @@ func Decide(now int64, asks []Ask) bool {
 	}
 	if admitted {
 		admitted = commit(now, asks)
+	} else {
+		answerAll(now, asks)
 	}
 	for i := range asks {
 		asks[i].conclude(now)
@@ -145,6 +147,18 @@ func (a *Ask) judge(tat, now int64) {
 		a.Verdict = Allowed
 	} else {
 		a.Verdict, a.tat = OverRate, tat
+	}
+}
+
+// answerAll asks also the zones whose answer needs a lock, for what they have to
+// tell of a request that another one refuses.
+func answerAll(now int64, asks []Ask) {
+	for i := range asks {
+		if a := &asks[i]; a.state.logs != nil && a.Verdict == Allowed {
+			a.lock()
+			a.ask(now)
+			a.unlock()
+		}
 	}
 }
 
