@@ -70,6 +70,12 @@ func freePort(t *testing.T) int {
 // load runs a Caddyfile. GLOBAL stands for the options that every test needs.
 func (s *site) load(caddyfile string) error {
 	s.t.Helper()
+	return s.loadEdited(caddyfile, func(config string) string { return config })
+}
+
+// loadEdited runs a Caddyfile whose JSON is edited before.
+func (s *site) loadEdited(caddyfile string, edit func(config string) string) error {
+	s.t.Helper()
 	global := fmt.Sprintf(`
 	admin off
 	persist_config off
@@ -90,7 +96,7 @@ func (s *site) load(caddyfile string) error {
 	if err != nil {
 		return err
 	}
-	if err := caddy.Load(out, true); err != nil {
+	if err := caddy.Load([]byte(edit(string(out))), true); err != nil {
 		return err
 	}
 	s.ready()
