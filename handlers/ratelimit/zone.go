@@ -93,10 +93,10 @@ type Zone struct {
 	// to find out what a limit would do.
 	Shadow bool `json:"shadow,omitempty"`
 
-	// Capacity is how many keys the zone knows at a time, rounded up to a power of
-	// two. Each takes 16 bytes, in mode exact 8 more for each request of the
+	// Capacity is how many keys the zone knows at a time. Each takes 16 bytes, in mode exact 8 more for each request of the
 	// limit, with a ban 8 more. When it is too small, keys with little to lose are
-	// forgotten first, and counted. Default: 65536.
+	// forgotten first, and counted: with twice as many slots as keys that is less
+	// than 1 % of them. Default: 65536.
 	Capacity int `json:"capacity,omitempty"`
 
 	// Debt is how many units a key can owe at most after costs that were charged

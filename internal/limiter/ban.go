@@ -55,6 +55,9 @@ func (b Ban) check() error {
 // clock, above the number of bans that went before it.
 const banBits = 6
 
+// bansByHand is the capacity for bans of a zone that makes none by itself.
+const bansByHand = 1024
+
 type bans struct {
 	*table
 	strikes *table
@@ -65,7 +68,7 @@ type bans struct {
 
 func newBans(b Ban, capacity int) (*bans, error) {
 	if b.After == 0 {
-		return &bans{table: newTable(capacity), strikes: newTable(0)}, nil
+		return &bans{table: newTable(min(capacity, bansByHand)), strikes: newTable(0)}, nil
 	}
 	rate, err := Limit{N: b.After, Window: b.Within, Burst: b.After}.Rate()
 	if err != nil {

@@ -83,20 +83,21 @@ func (b *bucket) victim() (i int, tat int64, free bool) {
 }
 
 // table is a set-associative array of slots whose size never changes.
-type table struct {
-	buckets []bucket
-	shift   uint // a hash shifted right by it is the index of a bucket
-}
+type table struct{ buckets []bucket }
 
-// newTable makes a table for capacity keys, rounded up to a power of two.
+// newTable makes a table for capacity keys, rounded up to whole buckets.
 func newTable(capacity int) *table {
-	n := uint(bits.Len(uint(max(capacity, MinCapacity)/ways - 1)))
-	return &table{buckets: make([]bucket, 1<<n), shift: 64 - n}
+	return &table{buckets: make([]bucket, (max(capacity, MinCapacity)+ways-1)/ways)}
 }
 
-func (t *table) index(hash uint64) int { return int(hash >> t.shift) }
+// index is the bucket of a hash or of its fingerprint: as far along as the hash
+// is among all hashes.
+func (t *table) index(hash uint64) int {
+	n, _ := bits.Mul64(hash&^lockBit, uint64(len(t.buckets)))
+	return int(n)
+}
 
-func (t *table) bucket(hash uint64) *bucket { return &t.buckets[hash>>t.shift] }
+func (t *table) bucket(hash uint64) *bucket { return &t.buckets[t.index(hash)] }
 
 // slots is how many keys the table holds at most.
 func (t *table) slots() int { return len(t.buckets) * ways }

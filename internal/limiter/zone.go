@@ -29,7 +29,7 @@ type Config struct {
 	// case.
 	Ban Ban
 
-	// Capacity is how many keys the zone holds, rounded up to a power of two.
+	// Capacity is how many keys the zone holds, rounded up to a multiple of 8.
 	// Default: DefaultCapacity.
 	Capacity int
 }
@@ -126,7 +126,7 @@ func newState(c Config) (*state, error) {
 		st.inflight = &inflight{newTable(c.Capacity)}
 	}
 	var err error
-	st.bans, err = newBans(c.Ban, max(MinCapacity, c.Capacity/4))
+	st.bans, err = newBans(c.Ban, c.Capacity/4)
 	return st, err
 }
 
