@@ -2,6 +2,7 @@
 // subject against its limits and its peers, as ratios in one run on one disk.
 //
 //	go -C bench run . log [--dir D] [--rounds N] [--seconds S] [--only name,...] [--json FILE]
+//	go -C bench run . limit [--rounds N] [--seconds S] [--only name,...] [--json FILE]
 package main
 
 import (
@@ -16,7 +17,8 @@ import (
 
 // subjects are what can be measured. Each has a file of its own.
 var subjects = map[string]func(ctx context.Context, args []string) error{
-	"log": runLog,
+	"limit": runLimit,
+	"log":   runLog,
 }
 
 func main() {

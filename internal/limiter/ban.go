@@ -59,22 +59,23 @@ const banBits = 6
 const bansByHand = 1024
 
 type bans struct {
-	*table
+	table   *table
 	strikes *table
 	rate    *Rate // of strikes; nil: bans are made by hand only
 	ban     Ban
 	any     atomic.Bool // there was a ban, so there can be one
 }
 
-func newBans(b Ban, capacity int) (*bans, error) {
+func (s *bans) init(b Ban, capacity int) (err error) {
 	if b.After == 0 {
-		return &bans{table: newTable(min(capacity, bansByHand)), strikes: newTable(0)}, nil
+		s.table, s.strikes = newTable(min(capacity, bansByHand)), newTable(0)
+		return nil
 	}
-	rate, err := Limit{N: b.After, Window: b.Within, Burst: b.After}.Rate()
-	if err != nil {
-		return nil, fmt.Errorf("ban: %w", err)
+	if s.rate, err = (Limit{N: b.After, Window: b.Within, Burst: b.After}).Rate(); err != nil {
+		return fmt.Errorf("ban: %w", err)
 	}
-	return &bans{table: newTable(capacity), strikes: newTable(capacity), rate: rate, ban: b}, nil
+	s.table, s.strikes, s.ban = newTable(capacity), newTable(capacity), b
+	return nil
 }
 
 func packBan(until int64, count int64) int64 {
@@ -90,7 +91,7 @@ func (s *bans) until(hash uint64) int64 {
 	if !s.any.Load() {
 		return -maxHorizon
 	}
-	v, found := s.peek(hash)
+	v, found := s.table.peek(hash)
 	if !found {
 		return -maxHorizon
 	}
@@ -127,7 +128,7 @@ func (s *bans) strike(now int64, hash uint64) (until int64) {
 
 // escalate bans a key for twice as long as before.
 func (s *bans) escalate(now int64, hash uint64) int64 {
-	fp, b := fingerprint(hash), s.bucket(hash)
+	fp, b := fingerprint(hash), s.table.bucket(hash)
 	b.lock()
 	defer b.unlock()
 	i, count := b.find(fp), int64(0)
@@ -156,7 +157,7 @@ func (s *bans) escalate(now int64, hash uint64) int64 {
 
 // put bans a key by hand.
 func (s *bans) put(now int64, hash uint64, length time.Duration) bool {
-	fp, b := fingerprint(hash), s.bucket(hash)
+	fp, b := fingerprint(hash), s.table.bucket(hash)
 	b.lock()
 	defer b.unlock()
 	i, count := b.find(fp), int64(0)

@@ -47,14 +47,13 @@ type Ask struct {
 // A refusal takes no lock. Otherwise the buckets of the keys are locked, in one
 // order for the whole process, while all are asked again and charged.
 func Decide(now int64, asks []Ask) bool {
+	if len(asks) == 1 {
+		return asks[0].decide(now)
+	}
 	admitted := true
 	for i := range asks {
 		a := &asks[i]
-		a.state, a.asked = a.Zone.state.Load(), now
-		if logs := a.state.logs; a.Rate == nil || logs != nil && a.Rate.N > int64(logs.size) {
-			a.Rate = a.state.Rate
-		}
-		a.peek(now)
+		a.open(now)
 		admitted = admitted && (a.Verdict == Allowed || a.Shadow)
 	}
 	if admitted {
@@ -66,6 +65,33 @@ func Decide(now int64, asks []Ask) bool {
 		asks[i].conclude(now)
 	}
 	return admitted
+}
+
+// decide is Decide for one zone, as most requests have it.
+func (a *Ask) decide(now int64) bool {
+	a.open(now)
+	switch {
+	case a.Verdict == Allowed:
+		a.lock()
+		if a.ask(now); a.Verdict == Allowed {
+			a.charge(now)
+		}
+		a.unlock()
+		a.conclude(now)
+	case a.state.ban.After > 0:
+		a.conclude(now)
+	}
+	return a.Verdict == Allowed || a.Shadow
+}
+
+// open finds what applies and answers without a lock.
+func (a *Ask) open(now int64) {
+	st := a.Zone.state.Load()
+	a.state, a.asked = st, now
+	if a.Rate == nil || st.logs != nil && a.Rate.N > int64(st.logs.size) {
+		a.Rate = st.Rate
+	}
+	a.peek(st, now)
 }
 
 // Left is how many units the key can spend after this.
@@ -96,7 +122,7 @@ func (a *Ask) Next() int64 {
 func (a *Ask) Retry() int64 {
 	switch {
 	case a.Verdict == Banned:
-		return a.banned - a.asked
+		return a.retry
 	case a.Verdict != OverRate:
 		return 0
 	case a.state.logs != nil:
@@ -114,27 +140,29 @@ func (a *Ask) conclude(now int64) {
 		a.Zone.lost.Add(1)
 	}
 	if a.Verdict == OverRate || a.Verdict == OverConcurrency {
-		if a.state.Ban.After > 0 && !a.Shadow {
+		if a.state.ban.After > 0 && !a.Shadow {
 			a.Until = a.state.bans.strike(now, a.Hash)
 		}
 	}
 }
 
 // peek answers without a lock.
-func (a *Ask) peek(now int64) {
-	if until := a.state.bans.until(a.Hash); until > now {
-		a.Verdict, a.banned = Banned, until
-		return
+func (a *Ask) peek(st *state, now int64) {
+	if st.any.Load() {
+		if until := st.bans.until(a.Hash); until > now {
+			a.Verdict, a.retry = Banned, until-now
+			return
+		}
 	}
-	if a.Rate != nil && a.state.table != nil && a.state.logs == nil {
-		tat, found := a.state.table.peek(a.Hash)
+	if st.buckets != nil && st.logs == nil && a.Rate != nil {
+		tat, found := st.table.peek(a.Hash)
 		if !found {
 			tat = now
 		}
 		a.judge(tat, now)
 	}
-	if a.Verdict == Allowed && a.state.inflight != nil {
-		if n, _ := a.state.inflight.peek(a.Hash); n >= a.state.Concurrency {
+	if st.inflight != nil && a.Verdict == Allowed {
+		if n, _ := st.inflight.peek(a.Hash); n >= st.Concurrency {
 			a.Verdict = OverConcurrency
 		}
 	}
@@ -187,7 +215,7 @@ func commit(now int64, asks []Ask) bool {
 
 // lock takes the key's bucket of each of the zone's tables.
 func (a *Ask) lock() {
-	if a.state.table != nil {
+	if a.state.buckets != nil {
 		a.state.table.bucket(a.Hash).lock()
 	}
 	if a.state.inflight != nil {
@@ -196,7 +224,7 @@ func (a *Ask) lock() {
 }
 
 func (a *Ask) unlock() {
-	if a.state.table != nil {
+	if a.state.buckets != nil {
 		a.state.table.bucket(a.Hash).unlock()
 	}
 	if a.state.inflight != nil {
@@ -208,7 +236,7 @@ func (a *Ask) unlock() {
 func (a *Ask) ask(now int64) {
 	a.Verdict = Allowed
 	fp := fingerprint(a.Hash)
-	if a.state.table != nil && a.Rate != nil {
+	if a.state.buckets != nil && a.Rate != nil {
 		b, tat := a.state.table.bucket(a.Hash), now
 		if a.slot = b.find(fp); a.slot >= 0 {
 			tat = b[a.slot].tat.Load()
@@ -251,7 +279,7 @@ func (a *Ask) log(i int) int { return a.state.table.index(a.Hash)*ways + i }
 
 // charge writes what ask found, under the locks.
 func (a *Ask) charge(now int64) {
-	if a.state.table != nil && a.Rate != nil && a.Cost > 0 {
+	if a.state.buckets != nil && a.Rate != nil && a.Cost > 0 {
 		a.spent = true
 		a.store(now, a.tat, a.Cost)
 	}
@@ -297,7 +325,7 @@ func (a *Ask) Settle(now, cost int64) {
 		return
 	}
 	a.state = a.Zone.state.Load()
-	if a.state.table == nil || a.Rate.Mode == Exact && a.state.logs == nil {
+	if a.state.buckets == nil || a.Rate.Mode == Exact && a.state.logs == nil {
 		return // the zone became another one
 	}
 	a.Full = false

@@ -23,7 +23,7 @@ func (z *Zone) Usage(hash uint64, rate *Rate) Usage {
 		rate = st.Rate
 	}
 	u := Usage{Hash: hash}
-	if st.table != nil && rate != nil {
+	if st.table.buckets != nil && rate != nil {
 		tat, found := st.table.peek(hash)
 		if !found {
 			tat = now
@@ -37,7 +37,7 @@ func (z *Zone) Usage(hash uint64, rate *Rate) Usage {
 	if st.inflight != nil {
 		u.Active, _ = st.inflight.peek(hash)
 	}
-	if v, found := st.bans.peek(hash); found {
+	if v, found := st.bans.table.peek(hash); found {
 		until, count := unpackBan(v)
 		u.Banned, u.Bans = max(0, until-now), count
 	}
@@ -63,7 +63,7 @@ func spent(r *Rate, tat, now int64) int64 {
 // Top are the keys that have spent most, by the zone's rate.
 func (z *Zone) Top(n int) []Usage {
 	st, now := z.state.Load(), z.now()
-	if st.table == nil {
+	if st.table.buckets == nil {
 		return nil
 	}
 	type used struct {
@@ -93,11 +93,11 @@ func (z *Zone) Top(n int) []Usage {
 // those that are banned.
 func (z *Zone) Live() (keys, banned int) {
 	st, now := z.state.Load(), z.now()
-	if st.table != nil {
+	if st.table.buckets != nil {
 		keys = st.table.count(func(tat int64) bool { return tat > now })
 	}
 	if st.bans.any.Load() {
-		banned = st.bans.count(func(v int64) bool { until, _ := unpackBan(v); return until > now })
+		banned = st.bans.table.count(func(v int64) bool { until, _ := unpackBan(v); return until > now })
 	}
 	return keys, banned
 }
@@ -118,7 +118,7 @@ func (t *table) count(is func(v int64) bool) (n int) {
 // Reset gives a key all its units back, and reports whether it had spent any.
 func (z *Zone) Reset(hash uint64) (was bool) {
 	st, now := z.state.Load(), z.now()
-	if st.table == nil {
+	if st.table.buckets == nil {
 		return false
 	}
 	b := st.table.bucket(hash)
@@ -134,7 +134,7 @@ func (z *Zone) Reset(hash uint64) (was bool) {
 // ResetAll gives all keys all their units back.
 func (z *Zone) ResetAll() (n int) {
 	now := z.now()
-	if st := z.state.Load(); st.table != nil {
+	if st := z.state.Load(); st.table.buckets != nil {
 		st.table.each(func(_ int, _ uint64, tat *int64) bool {
 			if *tat > now {
 				n++

@@ -47,7 +47,7 @@ func (z *Zone) Snapshot(wall time.Time) []byte {
 		size = uint64(st.logs.size)
 	}
 	b = word(word(b, interval), size)
-	b = section(b, st.table, func(b []byte, slot int, fp uint64, tat int64) []byte {
+	b = section(b, &st.table, func(b []byte, slot int, fp uint64, tat int64) []byte {
 		if tat <= now-st.grace {
 			return b
 		}
@@ -104,7 +104,7 @@ func (z *Zone) Restore(snapshot []byte, wall time.Time) (keys int, err error) {
 	for range r.count(16 + 8*int(size)) {
 		hash, tat := r.word(), int64(r.word())-passed
 		times := r.words(int(size))
-		if st.table == nil || interval == 0 || tat <= -st.grace {
+		if st.table.buckets == nil || interval == 0 || tat <= -st.grace {
 			continue
 		}
 		keys++
@@ -143,7 +143,7 @@ func (s *state) restore(hash uint64, ahead int64, times []byte, interval, now, p
 // restore puts a ban back.
 func (s *bans) restore(now int64, hash uint64, ahead, count int64) {
 	ahead = max(-maxHorizon/2, min(ahead, int64(MaxWindow)))
-	fp, b := fingerprint(hash), s.bucket(hash)
+	fp, b := fingerprint(hash), s.table.bucket(hash)
 	b.lock()
 	defer b.unlock()
 	if b.find(fp) >= 0 {

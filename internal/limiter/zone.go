@@ -49,11 +49,11 @@ type Zone struct {
 // state is replaced when the configuration changes.
 type state struct {
 	Config
-	table    *table // TATs; nil without Rate
-	grace    int64  // for how long after its TAT a key still has something to lose
-	logs     *logs  // for mode Exact
+	table          // TATs; no buckets without Rate
+	grace    int64 // for how long after its TAT a key still has something to lose
+	logs     *logs // for mode Exact
 	inflight *inflight
-	bans     *bans
+	bans
 }
 
 var zoneIDs atomic.Uint64
@@ -116,7 +116,7 @@ func newState(c Config) (*state, error) {
 	}
 	st := &state{Config: c}
 	if c.Rate != nil {
-		st.table = newTable(c.Capacity)
+		st.table = *newTable(c.Capacity)
 		if c.Rate.Mode == Exact {
 			st.logs = newLogs(int(c.Largest), st.table.slots())
 			st.grace = int64(c.Rate.Window)
@@ -125,17 +125,15 @@ func newState(c Config) (*state, error) {
 	if c.Concurrency > 0 {
 		st.inflight = &inflight{newTable(c.Capacity)}
 	}
-	var err error
-	st.bans, err = newBans(c.Ban, c.Capacity/4)
-	return st, err
+	return st, st.bans.init(c.Ban, c.Capacity/4)
 }
 
 // Bytes is how much memory the zone's tables take.
 func (z *Zone) Bytes() int64 {
 	const slotBytes = 16
 	st := z.state.Load()
-	n := int64(st.bans.slots()+st.bans.strikes.slots()) * slotBytes
-	if st.table != nil {
+	n := int64(st.bans.table.slots()+st.strikes.slots()) * slotBytes
+	if st.table.buckets != nil {
 		n += int64(st.table.slots()) * slotBytes
 	}
 	if st.logs != nil {
@@ -169,10 +167,10 @@ func (z *Zone) Apply(c Config) error {
 		return err
 	}
 	now := z.now()
-	if st.table != nil && was.table != nil {
+	if st.table.buckets != nil && was.table.buckets != nil {
 		st.takeRates(was, now, &z.lost)
 	}
-	st.bans.take(was.bans, now)
+	st.bans.take(&was.bans, now)
 	if st.inflight != nil && was.inflight != nil {
 		if st.inflight.slots() == was.inflight.slots() {
 			st.inflight = was.inflight // also those under way know it
@@ -241,7 +239,8 @@ func (t *table) takeAll(from *table, now int64) {
 
 // take keeps bans, and strikes if they count the same.
 func (s *bans) take(was *bans, now int64) {
-	s.takeAll(was.table, now)
+	s.table.takeAll(was.table, now)
+	s.any.Store(was.any.Load())
 	if s.rate != nil && was.rate != nil && s.rate.Limit == was.rate.Limit {
 		s.strikes.takeAll(was.strikes, now)
 	}
