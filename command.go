@@ -32,7 +32,7 @@ the log that it leaves. The log is verified offline by anyone who has its
 verifier key; it is evidence for an auditor, not an attestation.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.AddCommand(proxyCommand(), verifyCommand(), showCommand(), tailCommand(),
-				exportCommand(), keyCommand(), forgetCommand(), holdCommand(), healthcheckCommand())
+				exportCommand(), limitCommand(), keyCommand(), forgetCommand(), holdCommand(), healthcheckCommand())
 		},
 	})
 }

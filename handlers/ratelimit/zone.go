@@ -176,6 +176,17 @@ func (z *Zone) provision(ctx caddy.Context, h *Handler) error {
 	if z.key.principal && h.Phase != PostAuth {
 		return errors.New("it needs the principal, which is not known before authentication: give it in soc2_rate_limit_user, or set phase post_auth where the handler stands after access control")
 	}
+	if err := z.loadMatchers(ctx); err != nil {
+		return err
+	}
+	if err := z.join(ctx); err != nil {
+		return err
+	}
+	return z.hashKeys()
+}
+
+// loadMatchers makes the zone's matchers and those of its costs ready.
+func (z *Zone) loadMatchers(ctx caddy.Context) error {
 	if z.MatcherSetsRaw != nil {
 		v, err := ctx.LoadModule(z, "MatcherSetsRaw")
 		if err != nil {
@@ -190,10 +201,7 @@ func (z *Zone) provision(ctx caddy.Context, h *Handler) error {
 			return err
 		}
 	}
-	if err := z.join(ctx); err != nil {
-		return err
-	}
-	return z.hashKeys()
+	return nil
 }
 
 // configure checks all that needs no other module and makes it ready. It leaves

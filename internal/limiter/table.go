@@ -60,8 +60,11 @@ func (b *bucket) set(i int, fp uint64, tat int64) {
 
 // find returns the slot of a key, or -1.
 func (b *bucket) find(fp uint64) int {
-	for i := range b {
-		if b[i].fp.Load()&^lockBit == fp {
+	if b[0].fp.Load()&^lockBit == fp {
+		return 0
+	}
+	for i := 1; i < ways; i++ {
+		if b[i].fp.Load() == fp {
 			return i
 		}
 	}
