@@ -55,7 +55,7 @@ func TestReplayTellsWhoWouldHaveBeenLimited(t *testing.T) {
 		}
 	}
 	want := []string{
-		"all asked 23 refused 5 keys 2", "2001:db8::/64 3", "192.0.2.9 2",
+		"all asked 23 refused 6 keys 2", "2001:db8::/64 4", "192.0.2.9 2",
 		"login asked 16 refused 4 keys 1", "192.0.2.1 4",
 		"user asked 7 refused 4 keys 1", "alice 4",
 	}
