@@ -28,16 +28,15 @@ type Ask struct {
 	Until   int64 // end of the ban to which this refusal led, or 0
 	Full    bool  // the zone had no room for the key, or another one lost its state for it
 
-	state  *state
-	asked  int64 // when
-	banned int64 // end of a ban
-	tat    int64 // of the key, after the charge if it was admitted
-	left   int64 // mode Exact: what Left, Retry and Next say
-	retry  int64
-	next   int64
-	slot   int  // of the key in its bucket while that is locked; -1: none
-	held   bool // counted as under way
-	spent  bool // Cost was charged
+	state *state
+	asked int64 // when
+	tat   int64 // of the key, after the charge if it was admitted
+	left  int64 // mode Exact: what Left, Retry and Next say
+	retry int64
+	next  int64
+	slot  int  // of the key in its bucket while that is locked; -1: none
+	held  bool // counted as under way
+	spent bool // Cost was charged
 }
 
 // Decide asks zones about a request, all of them, and charges either all that

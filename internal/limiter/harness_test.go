@@ -21,9 +21,9 @@ func arrivals(t *testing.T) int {
 		return 10_000_000
 	}
 	if testing.Short() {
-		return 100_000
+		return 100_000 / sparing
 	}
-	return 500_000
+	return 500_000 / sparing
 }
 
 func mustRate(t testing.TB, l Limit) *Rate {

@@ -195,7 +195,7 @@ func TestRetryTellsWhenItIsAdmitted(t *testing.T) {
 		r := rand.New(rand.NewPCG(4, uint64(mode)))
 		now := sec
 		z := limited(t, Limit{N: 20, Window: time.Second, Mode: mode}, &now)
-		for range 20_000 {
+		for range 20_000 / sparing {
 			now += r.Int64N(100 * msec)
 			cost := 1 + r.Int64N(4)
 			a, ok := ask(z, now, "k", cost)

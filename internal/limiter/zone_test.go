@@ -243,9 +243,9 @@ func TestSpentStaysSpentWhenTheLimitChanges(t *testing.T) {
 }
 
 func TestKeySprayWashesNothingAway(t *testing.T) {
-	sprayed := 4_000_000
+	sprayed := 4_000_000 / sparing
 	if testing.Short() {
-		sprayed = 500_000
+		sprayed = 500_000 / sparing
 	}
 	now := sec
 	z := zoneOf(t, Config{Rate: mustRate(t, Limit{N: 100, Window: time.Minute}), Capacity: 1 << 16}, &now)
@@ -273,7 +273,7 @@ func TestKeySprayWashesNothingAway(t *testing.T) {
 	if kept < 198 {
 		t.Errorf("%d of 200 half-used clients kept their state", kept)
 	}
-	if z.Bytes() != size || z.Lost() == 0 {
+	if z.Bytes() != size || z.Lost() == 0 && sprayed > 1<<17 {
 		t.Errorf("%d bytes, before %d; %d keys lost", z.Bytes(), size, z.Lost())
 	}
 }
@@ -284,7 +284,7 @@ func TestMillionKeysFitIn32MiB(t *testing.T) {
 	if n := z.Bytes(); n > 32<<20 {
 		t.Errorf("%d bytes", n)
 	}
-	const keys = 1_000_000
+	const keys = 1_000_000 / sparing
 	for i := range keys {
 		ask(z, now, key(i), 1)
 	}
