@@ -333,8 +333,13 @@ func TestListsAndOverrides(t *testing.T) {
 		from, key string
 		want      int
 	}{
-		{"10.1.2.3:1", "x", 10}, {alice, "friend", 10}, {"192.0.2.66:1", "y", 0}, {"[2001:db8:bad::1]:1", "z", 0},
-		{alice, "foe", 0}, {alice, "partner", 5}, {alice, "else", 1},
+		{"10.1.2.3:1", "x", 10},
+		{alice, "friend", 10},
+		{"192.0.2.66:1", "y", 0},
+		{"[2001:db8:bad::1]:1", "z", 0},
+		{alice, "foe", 0},
+		{alice, "partner", 5},
+		{alice, "else", 1},
 	} {
 		if n := s.admitted(10, "/", c.from, header("X-Key", c.key)); n != c.want {
 			t.Errorf("%s, key %s: %d, not %d", c.from, c.key, n, c.want)

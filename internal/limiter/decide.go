@@ -77,7 +77,7 @@ func (a *Ask) decide(now int64) bool {
 		}
 		a.unlock()
 		a.conclude(now)
-	case a.state.ban.After > 0:
+	case a.state.bans.ban.After > 0:
 		a.conclude(now)
 	}
 	return a.Verdict == Allowed || a.Shadow
@@ -139,7 +139,7 @@ func (a *Ask) conclude(now int64) {
 		a.Zone.lost.Add(1)
 	}
 	if a.Verdict == OverRate || a.Verdict == OverConcurrency {
-		if a.state.ban.After > 0 && !a.Shadow {
+		if a.state.bans.ban.After > 0 && !a.Shadow {
 			a.Until = a.state.bans.strike(now, a.Hash)
 		}
 	}
@@ -147,13 +147,13 @@ func (a *Ask) conclude(now int64) {
 
 // peek answers without a lock.
 func (a *Ask) peek(st *state, now int64) {
-	if st.any.Load() {
+	if st.bans.any.Load() {
 		if until := st.bans.until(a.Hash); until > now {
 			a.Verdict, a.retry = Banned, until-now
 			return
 		}
 	}
-	if st.buckets != nil && st.logs == nil && a.Rate != nil {
+	if st.table.buckets != nil && st.logs == nil && a.Rate != nil {
 		tat, found := st.table.peek(a.Hash)
 		if !found {
 			tat = now
@@ -214,7 +214,7 @@ func commit(now int64, asks []Ask) bool {
 
 // lock takes the key's bucket of each of the zone's tables.
 func (a *Ask) lock() {
-	if a.state.buckets != nil {
+	if a.state.table.buckets != nil {
 		a.state.table.bucket(a.Hash).lock()
 	}
 	if a.state.inflight != nil {
@@ -223,7 +223,7 @@ func (a *Ask) lock() {
 }
 
 func (a *Ask) unlock() {
-	if a.state.buckets != nil {
+	if a.state.table.buckets != nil {
 		a.state.table.bucket(a.Hash).unlock()
 	}
 	if a.state.inflight != nil {
@@ -235,7 +235,7 @@ func (a *Ask) unlock() {
 func (a *Ask) ask(now int64) {
 	a.Verdict = Allowed
 	fp := fingerprint(a.Hash)
-	if a.state.buckets != nil && a.Rate != nil {
+	if a.state.table.buckets != nil && a.Rate != nil {
 		b, tat := a.state.table.bucket(a.Hash), now
 		if a.slot = b.find(fp); a.slot >= 0 {
 			tat = b[a.slot].tat.Load()
@@ -278,7 +278,7 @@ func (a *Ask) log(i int) int { return a.state.table.index(a.Hash)*ways + i }
 
 // charge writes what ask found, under the locks.
 func (a *Ask) charge(now int64) {
-	if a.state.buckets != nil && a.Rate != nil && a.Cost > 0 {
+	if a.state.table.buckets != nil && a.Rate != nil && a.Cost > 0 {
 		a.spent = true
 		a.store(now, a.tat, a.Cost)
 	}
@@ -324,7 +324,7 @@ func (a *Ask) Settle(now, cost int64) {
 		return
 	}
 	a.state = a.Zone.state.Load()
-	if a.state.buckets == nil || a.Rate.Mode == Exact && a.state.logs == nil {
+	if a.state.table.buckets == nil || a.Rate.Mode == Exact && a.state.logs == nil {
 		return // the zone became another one
 	}
 	a.Full = false

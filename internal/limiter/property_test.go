@@ -37,9 +37,12 @@ var patterns = map[string]arrive{
 
 // limits that the properties are tried with.
 var limits = []Limit{
-	{N: 1, Window: time.Second, Burst: 1}, {N: 3, Window: time.Second, Burst: 1},
-	{N: 7, Window: time.Second, Burst: 7}, {N: 10, Window: time.Minute, Burst: 5},
-	{N: 50, Window: 7 * time.Millisecond, Burst: 20}, {N: 64, Window: time.Hour, Burst: 64},
+	{N: 1, Window: time.Second, Burst: 1},
+	{N: 3, Window: time.Second, Burst: 1},
+	{N: 7, Window: time.Second, Burst: 7},
+	{N: 10, Window: time.Minute, Burst: 5},
+	{N: 50, Window: 7 * time.Millisecond, Burst: 20},
+	{N: 64, Window: time.Hour, Burst: 64},
 }
 
 // eachPattern tries a limit with each pattern; all together have as many
@@ -169,8 +172,12 @@ func TestExactDecidesAsTheExactOracle(t *testing.T) {
 
 func TestPacedTrafficBelowTheLimitIsNeverRefused(t *testing.T) {
 	for _, l := range []Limit{
-		{N: 3, Window: time.Second, Burst: 1}, {N: 500, Window: time.Second, Burst: 1}, {N: 999_999, Window: time.Second, Burst: 1},
-		{N: 7, Window: time.Minute}, {N: 7, Window: time.Minute, Burst: 1, Mode: Strict}, {N: 64, Window: time.Second, Mode: Exact},
+		{N: 3, Window: time.Second, Burst: 1},
+		{N: 500, Window: time.Second, Burst: 1},
+		{N: 999_999, Window: time.Second, Burst: 1},
+		{N: 7, Window: time.Minute},
+		{N: 7, Window: time.Minute, Burst: 1, Mode: Strict},
+		{N: 64, Window: time.Second, Mode: Exact},
 	} {
 		r := rand.New(rand.NewPCG(3, uint64(l.N)))
 		now := sec

@@ -49,11 +49,11 @@ type Zone struct {
 // state is replaced when the configuration changes.
 type state struct {
 	Config
-	table          // TATs; no buckets without Rate
+	table    table // TATs; no buckets without Rate
 	grace    int64 // for how long after its TAT a key still has something to lose
 	logs     *logs // for mode Exact
 	inflight *inflight
-	bans
+	bans     bans
 }
 
 var zoneIDs atomic.Uint64
@@ -132,7 +132,7 @@ func newState(c Config) (*state, error) {
 func (z *Zone) Bytes() int64 {
 	const slotBytes = 16
 	st := z.state.Load()
-	n := int64(st.bans.table.slots()+st.strikes.slots()) * slotBytes
+	n := int64(st.bans.table.slots()+st.bans.strikes.slots()) * slotBytes
 	if st.table.buckets != nil {
 		n += int64(st.table.slots()) * slotBytes
 	}
