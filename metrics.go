@@ -11,7 +11,7 @@ import (
 
 // metricFamilies are all metrics but the histograms.
 func metricFamilies() []metrics.Family {
-	return slices.Concat(metrics.Requests(), metrics.Log(), ratelimit.Metrics())
+	return slices.Concat(metrics.Requests(), metrics.Log(), metrics.Happenings(), ratelimit.Metrics())
 }
 
 // registerMetrics shows the metrics on the /metrics of the configuration that

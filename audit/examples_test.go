@@ -10,7 +10,7 @@ const (
 	rootA = "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I="
 )
 
-var admin = Actor{Name: "uid=1000 (deploy)", Known: "verified", How: "peer", Claim: "alice", Address: "@"}
+var admin = Actor{Name: "uid:1000(deploy)/gid:1000/pid:4242/exe:/usr/bin/caddy", Known: "verified", How: "peer", Claim: "alice", Address: "@"}
 
 // examples has one record of each kind's type, as docs/records.md shows them.
 func examples() []Body {
@@ -37,7 +37,7 @@ func adminExamples() []Body {
 			Time: when, Outcome: "applied", Source: "reload", Mode: "load_only", Actor: admin, Method: "POST", Path: "/load",
 			File: "/etc/caddy/Caddyfile", Adapter: "caddyfile", Ticket: "CHG-42", Reason: "new upstream", Before: hashA, After: hashB,
 			Diff:  JSON{Value: []byte(`[{"op":"replace","path":"/apps/http/servers/srv0/routes/0/handle/0/upstreams/0/dial","value":"app2:3000"}]`)},
-			Risks: []string{"new_external_upstream"},
+			Risks: []string{"upstream_external_new"},
 		},
 		&AdminCall{
 			Time: when, Actor: admin, Listener: "unix//run/caddy/admin.sock", Method: "POST", Host: "caddy", Path: "/load", BodyBytes: 4211,
@@ -69,7 +69,7 @@ func edgeExamples() []Body {
 			Remaining: 2159 * time.Hour, Managed: true, Source: "event",
 		},
 		&UpstreamChange{
-			Time: when, Kind: KindUpstreamDown, Address: "10.1.2.9:3000", Server: "srv0", Before: "up", Lasted: 7 * time.Hour, Cause: "active",
+			Time: when, Kind: KindUpstreamDown, Address: "10.1.2.9:3000", Server: "srv0", Check: "GET /healthz", Before: "up", Lasted: 7 * time.Hour, Cause: "active",
 			Requests: 3, Served: 81_204, Failed: 2, Error: "dial tcp 10.1.2.9:3000: connect: connection refused",
 		},
 		&ProtocolError{
@@ -89,10 +89,11 @@ func edgeExamples() []Body {
 			Time: when, Kind: KindProcessStart, PID: 1, Boot: "0193bc2f", Config: hashB,
 			Program: Program{
 				Path: "/usr/bin/caddy", SHA256: hashA, Version: "v2.11.9", Go: "go1.26.8", Revision: "3794a82",
-				Settings: []string{"CGO_ENABLED=0"}, Modules: []string{"github.com/caddy-soc2/caddy-soc2@v1.0.0", "github.com/caddyserver/caddy/v2@v2.11.9"},
+				Settings: []string{"CGO_ENABLED=0"}, Modules: []string{"github.com/caddy-soc2/caddy-soc2@v1.0.0", "github.com/caddyserver/caddy/v2@v2.11.9 h1:KdUQ/Ti9FhWTrvJGYiNEVVPMbGzDOCFZ3wbHlyS4MvA="},
 			},
-			Host:  Host{Name: "edge-1", OS: "linux", Arch: "amd64", Kernel: "6.12.0", Image: "registry.example.com/edge@sha256:" + hashB, UID: "65532"},
+			Host:  Host{Name: "edge-1", OS: "linux", Arch: "amd64", Kernel: "6.12.0", Image: "registry.example.com/edge@sha256:" + hashB, UID: "65532", GID: "65532"},
 			Clock: Clock{Known: true, Synced: true, Offset: 210_000, Source: "adjtimex"}, FIPS: FIPS{Enabled: true, Version: "v1.0.0"},
+			Limits: []string{"cpus=2", "files=1048576"},
 		},
 	}
 }
