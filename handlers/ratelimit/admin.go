@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/happenings/ledger"
 	"github.com/caddy-soc2/caddy-soc2/internal/limiter"
 )
 
@@ -177,7 +178,7 @@ func (s *shared) status() zoneStatus {
 		Zone: s.name, Limit: in.limit, Mode: in.mode, Capacity: s.zone.Capacity(), Bytes: s.zone.Bytes(),
 		Lost: s.zone.Lost(), Decisions: make(map[string]int64, countKinds),
 	}
-	v.Keys, v.Banned = s.zone.Live()
+	v.Keys, v.Banned = s.zone.Live(), s.zone.Banned()
 	for kind, name := range countNames {
 		v.Decisions[name] = s.counts[kind].Load()
 	}
@@ -209,8 +210,7 @@ func (s *shared) detail(r *http.Request) (any, error) {
 	for _, u := range s.zone.Top(n) {
 		v.Busiest = append(v.Busiest, s.keyStatus(u))
 	}
-	s.recordRead(r, int64(len(v.Offenders)+len(v.Busiest)))
-	return v, nil
+	return v, s.recordRead(r, int64(len(v.Offenders)+len(v.Busiest)))
 }
 
 func (s *shared) keyStatus(u limiter.Usage) keyStatus {
@@ -231,8 +231,7 @@ func (s *shared) usage(r *http.Request) (any, error) {
 	u := s.zone.Usage(hash, s.info.Load().rates[hash])
 	k := s.keyStatus(u)
 	k.Key = q.Get("key")
-	s.recordRead(r, 1)
-	return k, nil
+	return k, s.recordRead(r, 1)
 }
 
 // hash finds the key that a call names.
@@ -247,15 +246,35 @@ func (s *shared) hash(key, id string) (uint64, error) {
 		}
 		return hash, nil
 	}
-	return s.info.Load().key.hashText(&s.zone.Hasher, key), nil
+	template := s.info.Load().key
+	if err := template.checkText(key); err != nil {
+		return 0, fail(http.StatusBadRequest, "%q: %s.", key, err)
+	}
+	return template.hashText(&s.zone.Hasher, key), nil
 }
 
-// recordRead records that somebody looked at keys.
-func (s *shared) recordRead(r *http.Request, rows int64) {
-	write(&audit.EvidenceRead{
+// recordRead records that somebody looks at keys.
+func (s *shared) recordRead(r *http.Request, rows int64) error {
+	return record(&audit.EvidenceRead{
 		Time: time.Now(), Actor: actor(r, ""), Resource: "limit", Name: s.name,
 		Path: r.URL.Path, Query: r.URL.RawQuery, Outcome: "allowed", Status: http.StatusOK, Rows: rows,
 	})
+}
+
+// record appends a record and waits until it is durable.
+func record(r audit.Body) error {
+	book := ledger.Current()
+	if book == nil {
+		return nil // there is no log
+	}
+	if !book.Hold() {
+		return fail(http.StatusServiceUnavailable, "The audit log is closed, so that this cannot be recorded.")
+	}
+	defer book.Release()
+	if err := book.Write(r, true); err != nil {
+		return fail(http.StatusServiceUnavailable, "The audit log takes no record of this: %s.", err)
+	}
+	return nil
 }
 
 // actor is who calls the admin API, as far as that is known.
@@ -300,41 +319,46 @@ func (s *shared) order(w http.ResponseWriter, r *http.Request, kind audit.Kind) 
 		return nil, fail(http.StatusBadRequest, `"by" and "reason" are needed: the log records who ordered it and why.`)
 	}
 	in := s.info.Load()
-	record := &audit.LimitChange{
+	change := &audit.LimitChange{
 		Time: time.Now(), Kind: kind, Zone: s.name, Limit: in.limit, Mode: in.mode, Actor: actor(r, o.By), Reason: o.Reason,
 	}
-	if o.All && kind == audit.KindLimitReset && o.Key == "" && o.ID == "" {
+	if o.All {
+		if kind != audit.KindLimitReset || o.Key != "" || o.ID != "" {
+			return nil, fail(http.StatusBadRequest, `"all" is for reset, and stands in place of a key.`)
+		}
 		n := s.zone.ResetAll()
-		record.Key = "(all)"
-		write(record)
-		return map[string]int{"keys": n}, nil
+		change.Key = "(all)"
+		return map[string]int{"keys": n}, record(change)
 	}
 	hash, err := s.hash(o.Key, o.ID)
 	if err != nil {
 		return nil, err
 	}
-	was, err := s.carryOut(kind, hash, dur(o.For), record)
+	was, err := s.carryOut(change, hash, dur(o.For))
 	if err != nil {
 		return nil, err
 	}
-	if record.Key, record.Pseudo = o.Key, false; !in.show || o.Key == "" {
-		record.Key, record.Pseudo = s.id(hash), true
+	if change.Key, change.Pseudo = o.Key, false; !in.show || o.Key == "" {
+		change.Key, change.Pseudo = s.id(hash), true
 	}
-	write(record)
-	return map[string]any{"id": s.id(hash), "changed": was}, nil
+	return map[string]any{"id": s.id(hash), "changed": was}, record(change)
 }
 
-func (s *shared) carryOut(kind audit.Kind, hash uint64, length time.Duration, record *audit.LimitChange) (was bool, err error) {
-	switch kind {
-	case audit.KindLimitReset:
-		return s.zone.Reset(hash), nil
-	case audit.KindLimitUnban:
+// carryOut does what was ordered of a key.
+func (s *shared) carryOut(change *audit.LimitChange, hash uint64, length time.Duration) (was bool, err error) {
+	if change.Kind != audit.KindLimitBan {
+		if length != 0 {
+			return false, fail(http.StatusBadRequest, `"for" is for bans.`)
+		}
+		if change.Kind == audit.KindLimitReset {
+			return s.zone.Reset(hash), nil
+		}
 		return s.zone.Unban(hash), nil
 	}
 	if length <= 0 || length > limiter.MaxWindow {
 		return false, fail(http.StatusBadRequest, `A ban needs "for", a duration like "1h", of at most %s.`, limiter.MaxWindow)
 	}
-	record.Until = record.Time.Add(length)
+	change.Until = change.Time.Add(length)
 	if !s.zone.Ban(hash, length) {
 		return false, fail(http.StatusConflict, "The zone has no room for another ban.")
 	}

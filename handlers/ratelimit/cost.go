@@ -40,9 +40,9 @@ func (c *Cost) provision(ctx caddy.Context) error {
 }
 
 // Charge says what a request costs once its response is known. What the zone's
-// costs say is set aside before, so that requests under way cannot spend more
-// than there is, and given back or added to then. A key can so come to owe more
-// than it may spend, up to the zone's debt.
+// costs say is set aside until then, so that requests under way cannot spend
+// more than there is. If the response costs more the key can come to owe more than
+// it may spend, up to the zone's debt.
 type Charge struct {
 	// Statuses are those of responses that count, such as 401, or 4 for all from
 	// 400 to 499; others cost nothing: to limit failed logins.
@@ -69,9 +69,6 @@ func (z *Zone) checkCosts() error {
 	for _, c := range z.Costs {
 		if c == nil || c.Units < 0 || c.Units > limiter.MaxUnits {
 			return fmt.Errorf("a cost must be between 0 and %d", limiter.MaxUnits)
-		}
-		if z.config.Rate != nil && c.Units > z.config.Rate.Units() {
-			return fmt.Errorf("cost %d is more than the burst of %d: such a request would never pass", c.Units, z.config.Rate.Units())
 		}
 	}
 	c := z.Charge
@@ -125,23 +122,20 @@ func (z *Zone) cost(r *http.Request) (int64, error) {
 }
 
 // of is what a request costs that was to cost some units, now that its response
-// is known.
-func (c *Charge) of(w *watcher, cost int64) int64 {
+// is known. declared is what the upstream says.
+func (c *Charge) of(status int, bytes int64, declared string, cost int64) int64 {
 	switch {
 	case c.Bytes:
-		return w.bytes
+		return bytes
 	case c.Header != "":
-		if w.declared == "" {
+		n, err := strconv.ParseUint(declared, 10, 64)
+		if err != nil && !errors.Is(err, strconv.ErrRange) {
 			return cost
 		}
-		n, err := strconv.ParseInt(w.declared, 10, 64)
-		if err != nil || n < 0 {
-			return cost
-		}
-		return min(n, c.most)
+		return int64(min(n, uint64(c.most))) // a number out of range is the greatest
 	}
 	for _, s := range c.Statuses {
-		if w.status() == s || w.status()/100 == s {
+		if status == s || status/100 == s {
 			return cost
 		}
 	}

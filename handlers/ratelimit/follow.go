@@ -19,19 +19,24 @@ type watcher struct {
 	handler  *Handler
 	turn     *turn
 	bytes    int64
-	declared string // what the upstream says that the request costs
-	failed   int    // status of an error that an error route will answer
+	declared []string // what the upstream says that the request costs, for each zone
+	failed   int      // status of an error that an error route will answer
 }
 
 // commit runs before the header leaves.
 func (w *watcher) commit(int) {
 	header := w.Header()
-	for _, z := range w.turn.zones {
+	for i, z := range w.turn.zones {
 		if c := z.Charge; c != nil && c.Header != "" {
-			if v := header.Get(c.Header); v != "" {
-				w.declared = v
-				header.Del(c.Header)
+			if w.declared == nil {
+				w.declared = make([]string, len(w.turn.zones))
 			}
+			w.declared[i] = header.Get(c.Header)
+		}
+	}
+	for i := range w.declared { // several zones may read one field
+		if c := w.turn.zones[i].Charge; c != nil && c.Header != "" {
+			header.Del(c.Header)
 		}
 	}
 	w.tell(header)
@@ -76,36 +81,58 @@ func (w *watcher) ReadFrom(src io.Reader) (int64, error) {
 }
 
 // follow serves a request that counts as under way, or whose response matters.
-func (h *Handler) follow(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, t *turn) (err error) {
-	defer func() { // also if a handler panics: then what was set aside stays spent
-		for i := range t.asks {
-			t.asks[i].Release()
-		}
-		h.turns.Put(t)
-	}()
+func (h *Handler) follow(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, t *turn) error {
 	if !h.wraps {
+		defer h.leave(t) // also if a handler panics
 		return next.ServeHTTP(w, r)
 	}
 	watch := &watcher{handler: h, turn: t}
 	watch.ResponseWriter, watch.OnCommit = w, watch.commit
-	err = next.ServeHTTP(watch, r)
+	returned := false
+	defer func() {
+		// A handler that panics, as a proxy does when its client has left, has
+		// sent what it has sent. If that is nothing, what was set aside is spent.
+		t.settle(watch, returned || watch.Committed())
+		watch.turn = new(turn) // somebody may still write
+		h.leave(t)
+	}()
+	err := next.ServeHTTP(watch, r)
+	returned = true
 	if !watch.Committed() {
 		if err != nil {
 			watch.failed = errorStatus(err)
 		}
 		watch.commit(0) // what is answered now goes past the watcher
 	}
-	t.settle(watch)
-	watch.turn = &turn{} // somebody may still write
 	return err
 }
 
-// settle charges what the response turned out to cost.
-func (t *turn) settle(w *watcher) {
+// leave ends a request: it is no longer under way.
+func (h *Handler) leave(t *turn) {
+	for i := range t.asks {
+		t.asks[i].Release()
+	}
+	h.turns.Put(t)
+}
+
+// settle charges what the response turned out to cost, or what was set aside if
+// that is not known.
+func (t *turn) settle(w *watcher, known bool) {
+	now := limiter.Now()
 	for i, z := range t.zones {
-		if a := &t.asks[i]; z.Charge != nil && a.Verdict == limiter.Allowed {
-			a.Settle(limiter.Now(), z.Charge.of(w, a.Cost))
+		a := &t.asks[i]
+		if z.Charge == nil || a.Verdict != limiter.Allowed {
+			continue
 		}
+		cost := a.Cost
+		if known {
+			declared := ""
+			if w.declared != nil {
+				declared = w.declared[i]
+			}
+			cost = z.Charge.of(w.status(), w.bytes, declared, a.Cost)
+		}
+		a.Settle(now, cost)
 	}
 }
 

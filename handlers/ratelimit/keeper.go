@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
@@ -59,12 +60,30 @@ func (s *shared) alarm(before int64) int64 {
 	return lost
 }
 
-// sweep writes the records of what happened since the last one. With a negative
-// quiet time every limiting that is under way ends.
+// sweep records what happened since the last time. With a negative quiet time
+// every limiting that is under way ends.
 func (s *shared) sweep(quiet time.Duration) {
 	if !s.tracker.Active() {
 		return
 	}
+	write := func(audit.Body) {}
+	if book := ledger.Current(); book != nil && book.Hold() {
+		defer book.Release()                                    // not under the mutex: it may close the log
+		write = func(r audit.Body) { _ = book.Write(r, false) } // the log counts those that it does not take
+	}
+	s.tell(quiet, write)
+}
+
+// End ends every limiting that is under way for the log that is about to close.
+// Its last records are written with write.
+func End(write func(audit.Body)) {
+	each(func(s *shared) { s.tell(-1, write) })
+}
+
+// tell writes what happened since the last time.
+func (s *shared) tell(quiet time.Duration, write func(audit.Body)) {
+	s.sweeping.Lock()
+	defer s.sweeping.Unlock()
 	wall, now := time.Now(), limiter.Now()
 	at := func(ns int64) time.Time { return wall.Add(time.Duration(ns - now)) }
 	change := func(kind audit.Kind, r limiter.Refused) *audit.LimitChange {
@@ -104,17 +123,6 @@ func (s *shared) shown(r limiter.Refused) (key string, pseudonym bool) {
 	return s.id(r.Hash), true
 }
 
-// write appends a record to the log, if there is one. The log itself counts
-// those that it does not take.
-func write(r audit.Body) {
-	book := ledger.Current()
-	if book == nil || !book.Hold() {
-		return
-	}
-	defer book.Release()
-	_ = book.Write(r, false)
-}
-
 // storageKey is where the zone's snapshot is, apart from those of other
 // instances with the same storage.
 func (s *shared) storageKey() string {
@@ -126,14 +134,14 @@ func (s *shared) storageKey() string {
 }
 
 // load reads the secret and the snapshot that an earlier process left.
-func (s *shared) load(ctx context.Context) (snapshot []byte) {
+func (s *shared) load(ctx context.Context, storage certmagic.Storage) (snapshot []byte) {
 	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
 	defer cancel()
 	name := s.storageKey()
-	if !s.storage.Exists(ctx, name) {
+	if !storage.Exists(ctx, name) {
 		return nil
 	}
-	b, err := s.storage.Load(ctx, name)
+	b, err := storage.Load(ctx, name)
 	if err != nil || len(b) < secretBytes {
 		caddy.Log().Named("soc2").Error("what keys had spent before the start cannot be read", zap.String("zone", s.name), zap.Error(err))
 		return nil
@@ -142,15 +150,19 @@ func (s *shared) load(ctx context.Context) (snapshot []byte) {
 	return b[secretBytes:]
 }
 
-// save writes the zone's snapshot.
+// save writes the zone's snapshot, if a configuration ran that wants it: what a
+// command like "caddy validate" loads is not newer than what it would replace.
 func (s *shared) save() {
-	if s.storage == nil {
+	s.mu.Lock()
+	storage := s.storage
+	s.mu.Unlock()
+	if storage == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
 	defer cancel()
 	b := append(s.secret[:secretBytes:secretBytes], s.zone.Snapshot(time.Now())...)
-	if err := s.storage.Store(ctx, s.storageKey(), b); err != nil {
+	if err := storage.Store(ctx, s.storageKey(), b); err != nil {
 		caddy.Log().Named("soc2").Error("what keys have spent cannot be kept", zap.String("zone", s.name), zap.Error(err))
 	}
 }

@@ -1,10 +1,15 @@
 package ratelimit
 
 import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -102,6 +107,9 @@ func parsePart(s string) (part, error) {
 		if !token(name) {
 			return part{}, errors.New("that is no name of a header field")
 		}
+		if strings.EqualFold(name, "Host") {
+			return part{}, errors.New("the field Host is what the part host is for")
+		}
 		return part{kindHeader, http.CanonicalHeaderKey(name)}, nil
 	}
 	if name, ok := strings.CutPrefix(s, partCookie); ok {
@@ -161,15 +169,35 @@ func checkPlaceholder(name string) error {
 	switch {
 	case name == "http.request.body" || name == "http.request.uuid":
 		return fmt.Errorf("the placeholder {%s} is different in each request, or reads its body", name)
+	case strings.Contains(name, "{"):
+		return fmt.Errorf("a placeholder within the placeholder {%s} is not replaced", name)
 	case slices.ContainsFunc(placeholders, func(known string) bool {
 		if strings.HasSuffix(known, ".") {
 			return len(name) > len(known) && strings.HasPrefix(name, known)
 		}
 		return name == known
-	}):
+	}) && known(name):
 		return nil
 	}
 	return fmt.Errorf("the placeholder {%s} is not known here: a key can have those of http.request, http.auth.user, http.vars and http.regexp; for one of another handler, put it in a variable (directive vars)", name)
+}
+
+// known reports whether Caddy has a value for a placeholder in a request that has
+// all that a request can have.
+func known(name string) bool {
+	if strings.HasPrefix(name, "http.auth.") || strings.HasPrefix(name, "http.vars.") || strings.HasPrefix(name, "http.regexp.") {
+		return true // set while a request is handled
+	}
+	addr := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}
+	r := (&http.Request{
+		Method: http.MethodGet, Proto: "HTTP/1.1", Host: "a.b.c.d.e.f.g.h:1", RemoteAddr: addr.String(), RequestURI: "/a?b=c",
+		URL: &url.URL{Path: "/a", RawQuery: "b=c"}, Header: make(http.Header),
+		TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{}}},
+	}).WithContext(context.WithValue(context.Background(), http.LocalAddrContextKey, net.Addr(addr)))
+	repl := caddy.NewEmptyReplacer()
+	caddyhttp.PrepareRequest(r, repl, nil, &caddyhttp.Server{})
+	_, ok := repl.Get(name)
+	return ok
 }
 
 // global reports whether all requests have one key.
@@ -242,33 +270,64 @@ func (k *keyTemplate) bits(a netip.Addr) int {
 	return k.bits6
 }
 
-// hashText is the hash of a key that is given as text, as records name it.
-func (k *keyTemplate) hashText(h *limiter.Hasher, s string) uint64 {
-	if k.compounded {
-		var sum uint64
-		for s := range strings.SplitSeq(s, keySeparator) {
-			sum = h.Join(sum, k.hashOneText(h, s))
-		}
-		return sum
+// checkText checks a key that is given as text, as records name it.
+func (k *keyTemplate) checkText(s string) error {
+	texts := strings.Split(s, keySeparator)
+	if len(texts) != len(k.parts) {
+		return fmt.Errorf("the key has %d parts: write them with %q in between", len(k.parts), keySeparator)
 	}
-	return k.hashOneText(h, s)
+	for i, p := range k.parts {
+		network, err := netip.ParsePrefix(texts[i])
+		if p.kind != kindClientIP || err != nil {
+			continue
+		}
+		if bits := k.bits(network.Addr().Unmap()); network.Bits() != bits {
+			return fmt.Errorf("clients are told apart by %d bits of their addresses, not %d", bits, network.Bits())
+		}
+	}
+	return nil
 }
 
-func (k *keyTemplate) hashOneText(h *limiter.Hasher, s string) uint64 {
-	if slices.Contains(k.parts, part{kind: kindClientIP}) {
+// hashText is the hash of a key that checkText found to be one.
+func (k *keyTemplate) hashText(h *limiter.Hasher, s string) (sum uint64) {
+	if !k.compounded {
+		return k.hashPartText(h, &k.parts[0], s)
+	}
+	for i, text := range strings.Split(s, keySeparator) {
+		sum = h.Join(sum, k.hashPartText(h, &k.parts[i], text))
+	}
+	return sum
+}
+
+func (k *keyTemplate) hashPartText(h *limiter.Hasher, p *part, s string) uint64 {
+	switch p.kind {
+	case kindClientIP:
 		addr, _, _ := strings.Cut(s, "/")
 		if a, ok := parseAddr(addr); ok > 0 {
 			return k.hashAddr(h, a)
 		}
-	}
-	if k.global() {
+	case kindHost:
+		s = hostname(s)
+	case kindGlobal:
 		s = ""
 	}
 	return h.String(s)
 }
 
+// hostname is a host as all its spellings have it: without port, final dot and
+// capital letters, which otherwise gave each a budget of its own.
+func hostname(s string) string {
+	if i := strings.LastIndexByte(s, ':'); i >= 0 && strings.IndexByte(s[i:], ']') < 0 {
+		s = s[:i]
+	}
+	return strings.ToLower(strings.TrimSuffix(s, "."))
+}
+
 // keySeparator stands between the parts of a key where it is shown.
 const keySeparator = " | "
+
+// maxShown is how much of a key is shown, in bytes: it may be a megabyte.
+const maxShown = 256
 
 // show is the request's key for people.
 func (k *keyTemplate) show(r *keyed) string {
@@ -287,7 +346,11 @@ func (k *keyTemplate) show(r *keyed) string {
 			b.WriteString(k.text(p, r))
 		}
 	}
-	return b.String()
+	s := b.String()
+	if len(s) <= maxShown {
+		return s
+	}
+	return strings.ToValidUTF8(strings.Clone(s[:maxShown]), "") + "…"
 }
 
 func (k *keyTemplate) network(a netip.Addr) string {
@@ -312,7 +375,7 @@ func (k *keyTemplate) text(p *part, r *keyed) string {
 		s, _ := repl.GetString(userID)
 		return s
 	case kindHost:
-		return r.request.Host
+		return hostname(r.request.Host)
 	case kindMethod:
 		return r.request.Method
 	case kindPath:

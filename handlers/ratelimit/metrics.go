@@ -35,13 +35,11 @@ func Metrics() []metrics.Family {
 			Read: func(emit metrics.Emit) { each(func(s *shared) { emit(float64(s.zone.Lost()), s.name) }) },
 		},
 		gauge("limit_keys", "Keys of a zone that have spent something which has not come back.", func(s *shared) float64 {
-			keys, _ := s.zone.Live()
-			return float64(keys)
+			return float64(s.zone.Live())
 		}),
 		gauge("limit_capacity_keys", "Keys that a zone can know at a time.", func(s *shared) float64 { return float64(s.zone.Capacity()) }),
 		gauge("limit_banned_keys", "Keys that a zone has shut out.", func(s *shared) float64 {
-			_, banned := s.zone.Live()
-			return float64(banned)
+			return float64(s.zone.Banned())
 		}),
 	}
 }

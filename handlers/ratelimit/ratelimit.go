@@ -46,9 +46,9 @@ type Handler struct {
 	Always bool `json:"always,omitempty"`
 
 	zones []*Zone // in the order in which limiter.Decide gets them
-	order []*Zone // as configured
 	turns sync.Pool
 	wraps bool // whether some response has to be looked at
+	holds bool // whether some zone limits what is under way
 }
 
 // The phases.
@@ -85,9 +85,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("soc2_rate_limit: zone %s: %w", z.Name, err)
 		}
 		h.wraps = h.wraps || z.Charge != nil
+		h.holds = h.holds || z.Concurrency > 0
 	}
 	h.wraps = h.wraps || h.Always && h.Headers != headersOff
-	h.order = h.Zones
 	h.zones = slices.Clone(h.Zones)
 	slices.SortFunc(h.zones, func(a, b *Zone) int {
 		if a.shared.zone.Before(b.shared.zone) {
@@ -122,7 +122,7 @@ func (h *Handler) check() error {
 	names := make(map[string]bool)
 	for _, z := range h.Zones {
 		if z == nil || !nameable(z.Name) {
-			return errors.New("a zone needs a name of at most 64 letters, digits, dots, dashes and underscores")
+			return errors.New("a zone needs a name of at most 64 letters, digits, dots, dashes and underscores, which does not begin with a dot")
 		}
 		if names[z.Name] {
 			return fmt.Errorf("zone %s is given twice", z.Name)
@@ -141,7 +141,7 @@ func nameable(s string) bool {
 			return false
 		}
 	}
-	return s != "" && len(s) <= 64
+	return s != "" && s[0] != '.' && len(s) <= 64
 }
 
 // Cleanup leaves the state of the zones.
@@ -187,21 +187,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return err
 	}
 	h.admit(r, t, now)
-	if !h.wraps && !t.held() {
+	if !h.wraps && !h.holds {
 		h.turns.Put(t)
 		return next.ServeHTTP(w, r)
 	}
 	return h.follow(w, r, next, t)
-}
-
-// held reports whether the request counts as under way somewhere.
-func (t *turn) held() bool {
-	for _, z := range t.zones {
-		if z.Concurrency > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // admit counts an admitted request and annotates its record.

@@ -107,7 +107,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, t *turn, now in
 	header := w.Header()
 	values := make([]string, 8)
 	h.limitFields(header, t, values[:3])
-	if retry == 0 && v == limiter.OverConcurrency {
+	if retry == 0 { // until a request that is under way ends
 		retry = 1
 	}
 	if s := seconds(retry); s > 0 {

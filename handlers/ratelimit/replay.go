@@ -26,22 +26,9 @@ import (
 // out, header fields and cookies that the records have not are empty, and costs
 // that an upstream declares are those set aside.
 type Replay struct {
-	chains []*chain
-	zones  map[string]*replayed
-	top    int
-}
-
-// chain is a handler and the matchers of the routes around it.
-type chain struct {
-	handler *Handler
-	gates   []*gate
-}
-
-// gate is the matchers of a route.
-type gate struct {
-	MatcherSetsRaw caddyhttp.RawMatcherSets `caddy:"namespace=http.matchers"`
-
-	matchers caddyhttp.MatcherSets
+	servers map[string][]*route
+	zones   map[string]*replayed
+	top     int
 }
 
 // replayed is what a zone would have done.
@@ -82,89 +69,28 @@ const maxReplayedKeys = 100_000
 // NewReplay finds the handlers of a configuration in JSON. The report will have
 // the top keys of each zone that are refused most.
 func NewReplay(ctx caddy.Context, config []byte, top int) (*Replay, error) {
-	var v any
-	if err := json.Unmarshal(config, &v); err != nil {
-		return nil, fmt.Errorf("reading the configuration: %w", err)
-	}
-	r := &Replay{zones: make(map[string]*replayed), top: top}
-	if err := r.walk(ctx, v, nil); err != nil {
+	r := &Replay{servers: make(map[string][]*route), zones: make(map[string]*replayed), top: top}
+	if err := r.compile(ctx, config); err != nil {
 		return nil, err
 	}
-	if len(r.chains) == 0 {
+	if len(r.zones) == 0 {
 		return nil, errors.New("the configuration has no soc2_rate_limit")
 	}
-	// Zones before authentication are asked first, as on a server.
-	slices.SortStableFunc(r.chains, func(a, b *chain) int {
-		return cmp.Compare(b.handler.Phase, a.handler.Phase) // pre_auth after post_auth in the alphabet
-	})
 	return r, nil
 }
 
-// walk looks for handlers, below routes whose matchers it keeps.
-func (r *Replay) walk(ctx caddy.Context, v any, gates []*gate) error {
-	switch v := v.(type) {
-	case []any:
-		for _, item := range v {
-			if err := r.walk(ctx, item, gates); err != nil {
-				return err
-			}
-		}
-	case map[string]any:
-		if v["handler"] == "soc2_rate_limit" {
-			return r.add(ctx, v, gates)
-		}
-		if _, ok := v["handle"]; ok && v["match"] != nil {
-			g, err := newGate(ctx, v["match"])
-			if err != nil {
-				return err
-			}
-			gates = append(slices.Clone(gates), g)
-		}
-		for _, name := range slices.Sorted(maps.Keys(v)) {
-			if err := r.walk(ctx, v[name], gates); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func newGate(ctx caddy.Context, match any) (*gate, error) {
-	raw, err := json.Marshal(match)
-	if err != nil {
-		return nil, err
-	}
-	g := new(gate)
-	if err := json.Unmarshal(raw, &g.MatcherSetsRaw); err != nil {
-		return nil, fmt.Errorf("match: %w", err)
-	}
-	loaded, err := ctx.LoadModule(g, "MatcherSetsRaw")
-	if err == nil {
-		err = g.matchers.FromInterface(loaded)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("match: %w", err)
-	}
-	return g, nil
-}
-
 // add makes a handler ready whose zones have a state of their own.
-func (r *Replay) add(ctx caddy.Context, v map[string]any, gates []*gate) error {
-	delete(v, "handler")
-	raw, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
+func (r *Replay) add(ctx caddy.Context, raw []byte) (*Handler, error) {
 	h := new(Handler)
 	if err := json.Unmarshal(raw, h); err != nil {
-		return fmt.Errorf("soc2_rate_limit: %w", err)
+		return nil, fmt.Errorf("soc2_rate_limit: %w", err)
 	}
 	if err := h.check(); err != nil {
-		return fmt.Errorf("soc2_rate_limit: %w", err)
+		return nil, fmt.Errorf("soc2_rate_limit: %w", err)
 	}
 	for _, z := range h.Zones {
 		if err := r.open(ctx, z); err != nil {
-			return fmt.Errorf("soc2_rate_limit: zone %s: %w", z.Name, err)
+			return nil, fmt.Errorf("soc2_rate_limit: zone %s: %w", z.Name, err)
 		}
 	}
 	h.zones = slices.Clone(h.Zones)
@@ -174,8 +100,7 @@ func (r *Replay) add(ctx caddy.Context, v map[string]any, gates []*gate) error {
 		}
 		return 1
 	})
-	r.chains = append(r.chains, &chain{h, gates})
-	return nil
+	return h, nil
 }
 
 func (r *Replay) open(ctx caddy.Context, z *Zone) error {
@@ -218,29 +143,20 @@ func (r *Replay) open(ctx caddy.Context, z *Zone) error {
 // Request asks the zones about a recorded request. What would have been refused
 // is asked of no further handler, and would have cost nothing.
 func (r *Replay) Request(ev *audit.Event) error {
-	req := recorded(ev)
-	t := new(turn)
-	for _, c := range r.chains {
-		if pass, err := c.passes(req); err != nil || !pass {
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		if refused, err := r.ask(c.handler, t, req, ev); err != nil || refused {
+	req, t := recorded(ev), new(turn)
+	ask := func(h *Handler) (refused bool, err error) { return r.ask(h, t, req, ev) }
+	if routes, ok := r.servers[ev.Server]; ok {
+		_, err := follow(routes, req, ask, 0)
+		return err
+	}
+	// The record is of a server that this configuration has not, or names in
+	// another way.
+	for _, name := range slices.Sorted(maps.Keys(r.servers)) {
+		if done, err := follow(r.servers[name], req, ask, 0); err != nil || done {
 			return err
 		}
 	}
 	return nil
-}
-
-func (c *chain) passes(req *http.Request) (bool, error) {
-	for _, g := range c.gates {
-		if match, err := g.matchers.AnyMatchWithError(req); err != nil || !match {
-			return false, err
-		}
-	}
-	return true, nil
 }
 
 func (r *Replay) ask(h *Handler, t *turn, req *http.Request, ev *audit.Event) (refused bool, err error) {
@@ -265,7 +181,7 @@ func (r *Replay) ask(h *Handler, t *turn, req *http.Request, ev *audit.Event) (r
 		if admitted {
 			a.Release()
 			if c := z.Charge; c != nil && a.Verdict == limiter.Allowed {
-				a.Settle(now+int64(ev.Duration), c.of(&watcher{failed: ev.Status, bytes: ev.Bytes}, a.Cost))
+				a.Settle(now, c.of(ev.Status, ev.Bytes, "", a.Cost))
 			}
 		}
 	}

@@ -13,11 +13,11 @@ import (
 const replayConfig = `{"apps":{"http":{"servers":{"s":{"routes":[
 	{"match":[{"host":["example.com"]}],"handle":[{"handler":"subroute","routes":[
 		{"handle":[
-			{"handler":"soc2_rate_limit","phase":"post_auth","zones":[{"name":"user","key":["principal"],"limit":"3/1h","empty_key":"skip"}]},
 			{"handler":"soc2_rate_limit","zones":[
 				{"name":"login","match":[{"path":["/login"]}],"limit":"2/1m","charge":{"statuses":[401]}},
 				{"name":"all","limit":"5/1m","shadow":true,"concurrency":9}
-			]}
+			]},
+			{"handler":"soc2_rate_limit","phase":"post_auth","zones":[{"name":"user","key":["principal"],"limit":"3/1h","empty_key":"skip"}]}
 		]}
 	]}]}
 ]}}}}}`
@@ -61,5 +61,43 @@ func TestReplayTellsWhoWouldHaveBeenLimited(t *testing.T) {
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%q, not\n%q", got, want)
+	}
+}
+
+// TestReplayFollowsRoutesAsCaddyDoes has a limit in one of two routes of a group,
+// one after a route that ends the chain, and one of another server.
+func TestReplayFollowsRoutesAsCaddyDoes(t *testing.T) {
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+	defer cancel()
+	zone := func(name string) string {
+		return `{"handler":"soc2_rate_limit","zones":[{"name":"` + name + `","limit":"100/1h"}]}`
+	}
+	r, err := NewReplay(ctx, []byte(`{"apps":{"http":{"servers":{
+		"a":{"routes":[
+			{"group":"g","match":[{"path":["/api/*"]}],"handle":[`+zone("api")+`]},
+			{"group":"g","handle":[`+zone("rest")+`]},
+			{"match":[{"path":["/end"]}],"handle":[{"handler":"subroute","routes":[{"terminal":true,"handle":[{"handler":"static_response"}]}]}]},
+			{"handle":[{"handler":"invoke","name":"n"}]}
+		],"named_routes":{"n":{"handle":[`+zone("named")+`]}},
+		"errors":{"routes":[{"handle":[`+zone("never")+`]}]}},
+		"b":{"routes":[{"handle":[`+zone("other")+`]}]}
+	}}}}`), 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
+	for path, server := range map[string]string{"/api/1": "a", "/": "a", "/end": "a", "/api/2": "b"} {
+		if err := r.Request(&audit.Event{Start: at, Server: server, Method: "GET", Host: "x", Path: path, ClientIP: "192.0.2.1"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := map[string]int64{"api": 1, "rest": 2, "named": 2, "other": 1}
+	for _, z := range r.Report() {
+		if z.Asked != want[z.Zone] {
+			t.Errorf("zone %s was asked %d times, not %d", z.Zone, z.Asked, want[z.Zone])
+		}
+	}
+	if len(r.Report()) != len(want) {
+		t.Errorf("%+v", r.Report())
 	}
 }

@@ -51,10 +51,12 @@ type shared struct {
 
 	issued  atomic.Int64 // versions of the zone's configuration
 	mu      sync.Mutex   // guards what follows
-	applied int64        // version of the one that is in force
+	applied int64        // version of the one that is in force; 0: none was yet
 	spec    string       // of the same
 	claims  map[<-chan struct{}]*claim
-	storage certmagic.Storage // nil: nothing is kept
+	storage certmagic.Storage // of the configuration in force; nil: nothing is kept
+
+	sweeping sync.Mutex // held by who tells what the tracker knows
 
 	wake chan struct{}
 	stop chan struct{}
@@ -81,11 +83,10 @@ type claim struct {
 // in force is applied by the first request, which a configuration that is
 // rejected never sees.
 func (z *Zone) join(ctx caddy.Context) error {
-	name := z.Name
 	if z.Persist {
-		name += " persistent" // its hashes are made in another way
+		z.storage = ctx.Storage()
 	}
-	v, _, err := pool.LoadOrNew(name, func() (caddy.Destructor, error) { return newShared(ctx, z) })
+	v, _, err := pool.LoadOrNew(z.poolKey(), func() (caddy.Destructor, error) { return newShared(ctx, z) })
 	if err != nil {
 		return err
 	}
@@ -97,7 +98,7 @@ func (z *Zone) join(ctx caddy.Context) error {
 
 func (z *Zone) poolKey() string {
 	if z.Persist {
-		return z.Name + " persistent"
+		return z.Name + " persistent" // its hashes are made in another way
 	}
 	return z.Name
 }
@@ -114,8 +115,8 @@ func (z *Zone) leave() error {
 
 // spec is what handlers that name the same zone must agree on.
 func (z *Zone) spec() string {
-	return fmt.Sprintf("%v %d %d %s %d %s %d %+v %d %d %+v %v", z.key.parts, z.key.bits4, z.key.bits6,
-		z.Limit, z.Burst, z.Mode, z.Concurrency, z.config.Ban, z.config.Capacity, z.config.Debt, z.Overrides, z.ShowKeys)
+	return fmt.Sprintf("%v %d %d %s %d %s %d %+v %d %d %v %+v %v %v", z.key.parts, z.key.bits4, z.key.bits6, z.Limit, z.Burst, z.Mode,
+		z.Concurrency, z.config.Ban, z.config.Capacity, z.config.Debt, z.config.Later, z.Overrides, z.ShowKeys, z.Shadow)
 }
 
 // claim notes what a configuration says of the zone. Two handlers of one
@@ -156,7 +157,7 @@ func (z *Zone) apply() {
 	if z.version <= s.applied {
 		return
 	}
-	s.applied = z.version
+	s.applied, s.storage = z.version, z.storage
 	if spec := z.spec(); spec != s.spec {
 		if err := s.zone.Apply(z.config); err != nil { // it was checked
 			caddy.Log().Named("soc2").Error("applying a limit", zap.String("zone", s.name), zap.Error(err))
@@ -216,8 +217,8 @@ func (s *shared) open(ctx caddy.Context, z *Zone) (err error) {
 	s.secret = make([]byte, secretBytes)
 	_, _ = rand.Read(s.secret) // never fails
 	if z.Persist {
-		if s.storage = ctx.Storage(); s.storage != nil {
-			snapshot = s.load(ctx)
+		if z.storage != nil {
+			snapshot = s.load(ctx, z.storage)
 		}
 		hasher = limiter.KeyedHasher(s.secret)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/certmagic"
 
 	"github.com/caddy-soc2/caddy-soc2/internal/limiter"
 )
@@ -93,8 +94,10 @@ type Zone struct {
 	// to find out what a limit would do.
 	Shadow bool `json:"shadow,omitempty"`
 
-	// Capacity is how many keys the zone knows at a time. Each takes 16 bytes, in mode exact 8 more for each request of the
-	// limit, with a ban 8 more. When it is too small, keys with little to lose are
+	// Capacity is how many keys the zone knows at a time. Each takes 16 bytes, in
+	// mode exact 8 more for each request of the limit, with ban 8 more, and with
+	// charge and with concurrency 16 more each. When it is too small, keys with
+	// little to lose are
 	// forgotten first, and counted: with twice as many slots as keys that is less
 	// than 1 % of them. Default: 65536.
 	Capacity int `json:"capacity,omitempty"`
@@ -124,7 +127,8 @@ type Zone struct {
 	policies  policies
 	capacity  bool // what is limited is shared: 503
 	shared    *shared
-	claimant  <-chan struct{} // the configuration that this zone is of
+	storage   certmagic.Storage // for Persist
+	claimant  <-chan struct{}   // the configuration that this zone is of
 	joined    bool
 	version   int64
 	applied   atomic.Bool
@@ -219,10 +223,10 @@ func (z *Zone) configure() (err error) {
 	if z.emptyKey, ok = emptyNames[z.EmptyKey]; !ok {
 		return fmt.Errorf("empty_key %q: choose share, skip or refuse", z.EmptyKey)
 	}
-	if z.allow, err = parseClients(z.Allow); err != nil {
+	if z.allow, err = parseClients(&z.key, z.Allow); err != nil {
 		return fmt.Errorf("allow: %w", err)
 	}
-	if z.deny, err = parseClients(z.Deny); err != nil {
+	if z.deny, err = parseClients(&z.key, z.Deny); err != nil {
 		return fmt.Errorf("deny: %w", err)
 	}
 	if err := z.setLimits(); err != nil {
@@ -236,9 +240,9 @@ func (z *Zone) configure() (err error) {
 }
 
 func (z *Zone) setLimits() error {
-	z.config = limiter.Config{Concurrency: z.Concurrency, Capacity: z.Capacity, Debt: z.Debt}
-	if z.Limit == "" && (z.Burst != 0 || z.Mode != "" || len(z.Overrides) > 0 || z.Charge != nil) {
-		return errors.New("burst, mode, charge and overrides need a limit")
+	z.config = limiter.Config{Concurrency: z.Concurrency, Capacity: z.Capacity, Debt: z.Debt, Later: z.Charge != nil}
+	if z.Limit == "" && (z.Burst != 0 || z.Mode != "" || z.Debt != 0 || len(z.Overrides) > 0 || len(z.Costs) > 0 || z.Charge != nil) {
+		return errors.New("burst, mode, debt, cost, charge and overrides need a limit")
 	}
 	if b := z.Ban; b != nil {
 		if b.After < 1 {
@@ -258,6 +262,15 @@ func (z *Zone) setLimits() error {
 				return fmt.Errorf("override %q: %w", text, err)
 			}
 			z.config.Largest = max(z.config.Largest, rate.N)
+			if err := z.passes(rate); err != nil {
+				return fmt.Errorf("override %q: %w", text, err)
+			}
+			if err := z.key.checkText(text); err != nil {
+				return fmt.Errorf("override %q: %w", text, err)
+			}
+		}
+		if err := z.passes(rate); err != nil {
+			return err
 		}
 	}
 	if z.Concurrency > 0 {
@@ -267,6 +280,16 @@ func (z *Zone) setLimits() error {
 		return errors.New("overrides are by the text of the key, which here has several parts")
 	}
 	return z.config.Check()
+}
+
+// passes checks that each cost can be spent under a rate.
+func (z *Zone) passes(rate *limiter.Rate) error {
+	for _, c := range z.Costs {
+		if c != nil && c.Units > rate.Units() {
+			return fmt.Errorf("cost %d is more than the burst of %d: such a request would never pass", c.Units, rate.Units())
+		}
+	}
+	return nil
 }
 
 func (z *Zone) rate(limit string, burst int64) (*limiter.Rate, error) {
@@ -329,7 +352,7 @@ func (z *Zone) collect(t *turn, r *http.Request) (shut int, err error) {
 			return 0, nil
 		}
 	}
-	a := limiter.Ask{Zone: z.shared.zone, Hash: hash, Shadow: z.Shadow}
+	a := limiter.Ask{Zone: z.shared.zone, Hash: hash, Shadow: z.Shadow, Later: z.Charge != nil}
 	if a.Cost, err = z.cost(r); err != nil {
 		return 0, err
 	}
@@ -358,9 +381,12 @@ type clients struct {
 	keys  map[uint64]bool
 }
 
-func parseClients(list []string) (c clients, err error) {
+func parseClients(k *keyTemplate, list []string) (c clients, err error) {
 	for _, s := range list {
 		if text, ok := strings.CutPrefix(s, "key:"); ok {
+			if err := k.checkText(text); err != nil {
+				return c, fmt.Errorf("%q: %w", s, err)
+			}
 			c.texts = append(c.texts, text)
 			continue
 		}

@@ -101,7 +101,7 @@ func (s *bans) until(hash uint64) int64 {
 
 // strike notes a refusal. It returns the end of the ban to which it led, or 0.
 // Strikes fill a bucket of After that drains in Within.
-func (s *bans) strike(now int64, hash uint64) (until int64) {
+func (s *bans) strike(now int64, hash uint64, lost *atomic.Int64) (until int64) {
 	fp, b := fingerprint(hash), s.strikes.bucket(hash)
 	b.lock()
 	i, tat := b.find(fp), now
@@ -123,11 +123,11 @@ func (s *bans) strike(now int64, hash uint64) (until int64) {
 	if !full {
 		return 0
 	}
-	return s.escalate(now, hash)
+	return s.escalate(now, hash, lost)
 }
 
 // escalate bans a key for twice as long as before.
-func (s *bans) escalate(now int64, hash uint64) int64 {
+func (s *bans) escalate(now int64, hash uint64, lost *atomic.Int64) int64 {
 	fp, b := fingerprint(hash), s.table.bucket(hash)
 	b.lock()
 	defer b.unlock()
@@ -149,14 +149,24 @@ func (s *bans) escalate(now int64, hash uint64) int64 {
 	s.any.Store(true)
 	if i >= 0 {
 		b[i].tat.Store(v)
-	} else if i, _ = b.claim(fp, now, v); i < 0 {
+	} else if !b.claimBan(fp, now, v, lost) {
 		return 0
 	}
 	return now + int64(length)
 }
 
+// claimBan finds room for a ban. Where there is none but for the ban that ends
+// first, that one goes, and is counted.
+func (b *bucket) claimBan(fp uint64, now, v int64, lost *atomic.Int64) bool {
+	i, gone := b.claim(fp, packBan(now, 1<<banBits-1), v)
+	if gone {
+		lost.Add(1)
+	}
+	return i >= 0
+}
+
 // put bans a key by hand.
-func (s *bans) put(now int64, hash uint64, length time.Duration) bool {
+func (s *bans) put(now int64, hash uint64, length time.Duration, lost *atomic.Int64) bool {
 	fp, b := fingerprint(hash), s.table.bucket(hash)
 	b.lock()
 	defer b.unlock()
@@ -167,8 +177,7 @@ func (s *bans) put(now int64, hash uint64, length time.Duration) bool {
 	v := packBan(now+int64(length), count)
 	s.any.Store(true)
 	if i < 0 {
-		i, _ = b.claim(fp, now, v)
-		return i >= 0
+		return b.claimBan(fp, now, v, lost)
 	}
 	b[i].tat.Store(v)
 	return true

@@ -23,6 +23,7 @@ type Ask struct {
 	Cost   int64  // units; 0 asks whether one is left, and takes none
 	Rate   *Rate  // in place of the zone's; nil: the zone's. Of the same mode.
 	Shadow bool   // its refusal does not refuse the request
+	Later  bool   // Cost is only set aside; Settle charges what it turned out to be
 
 	Verdict Verdict
 	Until   int64 // end of the ban to which this refusal led, or 0
@@ -30,13 +31,14 @@ type Ask struct {
 
 	state *state
 	asked int64 // when
-	tat   int64 // of the key, after the charge if it was admitted
+	tat   int64 // of the key, after the charge if it was admitted, with what is set aside
+	ahead int64 // how much of that is for what is set aside
 	left  int64 // mode Exact: what Left, Retry and Next say
 	retry int64
 	next  int64
-	slot  int  // of the key in its bucket while that is locked; -1: none
-	held  bool // counted as under way
-	spent bool // Cost was charged
+	slot  int       // of the key in its bucket while that is locked; -1: none
+	held  *inflight // where the request counts as under way
+	aside *inflight // where Cost is set aside
 }
 
 // Decide asks zones about a request, all of them, and charges either all that
@@ -61,6 +63,9 @@ func Decide(now int64, asks []Ask) bool {
 		answerAll(now, asks)
 	}
 	for i := range asks {
+		if !admitted {
+			asks[i].undo()
+		}
 		asks[i].conclude(now)
 	}
 	return admitted
@@ -122,6 +127,8 @@ func (a *Ask) Retry() int64 {
 	switch {
 	case a.Verdict == Banned:
 		return a.retry
+	case a.Until != 0: // this refusal is the one that led to a ban
+		return a.Until - a.asked
 	case a.Verdict != OverRate:
 		return 0
 	case a.state.logs != nil:
@@ -140,7 +147,18 @@ func (a *Ask) conclude(now int64) {
 	}
 	if a.Verdict == OverRate || a.Verdict == OverConcurrency {
 		if a.state.bans.ban.After > 0 && !a.Shadow {
-			a.Until = a.state.bans.strike(now, a.Hash)
+			a.Until = a.state.bans.strike(now, a.Hash, &a.Zone.lost)
+		}
+	}
+}
+
+// undo makes Left and Next those of a request that was not charged, because
+// another zone refused it.
+func (a *Ask) undo() {
+	if a.Verdict == Allowed && a.Rate != nil {
+		a.tat -= a.Cost * a.Rate.interval
+		if a.left += a.Cost; a.left == a.Rate.N {
+			a.next = 0
 		}
 	}
 }
@@ -160,20 +178,22 @@ func (a *Ask) peek(st *state, now int64) {
 		}
 		a.judge(tat, now)
 	}
-	if st.inflight != nil && a.Verdict == Allowed {
-		if n, _ := st.inflight.peek(a.Hash); n >= st.Concurrency {
-			a.Verdict = OverConcurrency
-		}
+	if a.Verdict == Allowed && st.inflight != nil && st.inflight.count(a.Hash) >= st.Concurrency {
+		a.Verdict = OverConcurrency
 	}
 }
 
 // judge answers from a TAT.
 func (a *Ask) judge(tat, now int64) {
+	aside := int64(0)
+	if a.state.aside != nil {
+		aside = a.state.aside.count(a.Hash)
+	}
 	var ok bool
-	if a.tat, ok = a.Rate.spend(tat, now, a.Cost); ok {
-		a.Verdict = Allowed
+	if a.tat, ok = a.Rate.spend(tat, now, a.Cost, aside); ok {
+		a.Verdict, a.ahead = Allowed, aside*a.Rate.interval
 	} else {
-		a.Verdict, a.tat = OverRate, tat
+		a.Verdict = OverRate
 	}
 }
 
@@ -220,6 +240,9 @@ func (a *Ask) lock() {
 	if a.state.inflight != nil {
 		a.state.inflight.bucket(a.Hash).lock()
 	}
+	if a.state.aside != nil {
+		a.state.aside.bucket(a.Hash).lock()
+	}
 }
 
 func (a *Ask) unlock() {
@@ -228,6 +251,9 @@ func (a *Ask) unlock() {
 	}
 	if a.state.inflight != nil {
 		a.state.inflight.bucket(a.Hash).unlock()
+	}
+	if a.state.aside != nil {
+		a.state.aside.bucket(a.Hash).unlock()
 	}
 }
 
@@ -246,29 +272,32 @@ func (a *Ask) ask(now int64) {
 			a.judge(tat, now)
 		}
 	}
-	if a.Verdict == Allowed && a.state.inflight != nil {
-		b := a.state.inflight.bucket(a.Hash)
-		if i := b.find(fp); i >= 0 && b[i].tat.Load() >= a.state.Concurrency {
-			a.Verdict = OverConcurrency
-		}
+	if a.Verdict == Allowed && a.state.inflight != nil && a.state.inflight.count(a.Hash) >= a.state.Concurrency {
+		a.Verdict = OverConcurrency
 	}
 }
 
 // askLog answers from the key's log. The TAT only says which keys have most to
 // lose.
 func (a *Ask) askLog(tat, now int64) {
-	ok, left := a.Cost <= a.Rate.N, a.Rate.N
-	if a.slot >= 0 {
-		logs, slot := a.state.logs, a.log(a.slot)
-		ok, a.retry = logs.admits(slot, a.Rate, now, a.Cost)
-		left = logs.left(slot, a.Rate, now)
-		a.next = max(0, *logs.newest(slot, int(a.Rate.N))+int64(a.Rate.Window)-now)
-	} else if !ok {
+	ok, left, aside := a.Cost <= a.Rate.N, a.Rate.N, a.state.aside.count(a.Hash)
+	a.retry, a.next = 0, 0
+	switch {
+	case a.slot >= 0:
+		ok, a.retry = a.state.logs.admits(a.log(a.slot), a.Rate, now, a.Cost, aside)
+		left, a.next = a.state.logs.left(a.log(a.slot), a.Rate, now)
+	case !ok:
 		a.retry = Never
+	default:
+		ok = max(a.Cost, 1)+aside <= a.Rate.N
 	}
+	left = max(0, left-aside)
 	if !ok {
 		a.Verdict, a.left, a.tat = OverRate, left, tat
 		return
+	}
+	if a.Cost > 0 && a.next == 0 {
+		a.next = int64(a.Rate.Window)
 	}
 	a.left, a.tat = left-a.Cost, max(tat, now)+a.Cost*a.Rate.interval
 }
@@ -279,12 +308,18 @@ func (a *Ask) log(i int) int { return a.state.table.index(a.Hash)*ways + i }
 // charge writes what ask found, under the locks.
 func (a *Ask) charge(now int64) {
 	if a.state.table.buckets != nil && a.Rate != nil && a.Cost > 0 {
-		a.spent = true
-		a.store(now, a.tat, a.Cost)
+		if a.Later && a.state.aside != nil && a.state.aside.add(a.Hash, a.Cost) {
+			a.aside = a.state.aside
+		} else {
+			a.store(now, a.tat-a.ahead, a.Cost)
+		}
 	}
 	if a.state.inflight != nil {
-		a.held = a.state.inflight.acquire(a.Hash)
-		a.Full = a.Full || !a.held
+		if a.state.inflight.add(a.Hash, 1) {
+			a.held = a.state.inflight
+		} else {
+			a.Full = true
+		}
 	}
 }
 
@@ -304,59 +339,51 @@ func (a *Ask) store(now, tat, cost int64) {
 	}
 }
 
-// Release ends a request that Decide admitted: it is no longer under way. The
-// state of a.Zone may have been replaced in between.
+// Release ends a request that Decide admitted: it is no longer under way.
 func (a *Ask) Release() {
-	if !a.held {
-		return
-	}
-	a.held = false
-	if st := a.Zone.state.Load(); st.inflight != nil {
-		st.inflight.release(a.Hash)
-	}
+	a.held.release(a.Hash, 1)
+	a.held = nil
 }
 
 // Settle charges a request that Decide admitted with what it turned out to cost
-// in place of Cost. If that is more the key goes into debt, which is bounded;
-// if it is less it gets back what has not come back by itself.
+// in place of Cost. What was set aside is so no longer. If the cost is more
+// than the key has left it goes into debt, which is bounded. What was charged
+// already is not given back.
 func (a *Ask) Settle(now, cost int64) {
-	if a.Verdict != Allowed || a.Rate == nil || cost == a.Cost {
+	if a.Verdict != Allowed || a.Rate == nil {
 		return
 	}
-	a.state = a.Zone.state.Load()
-	if a.state.table.buckets == nil || a.Rate.Mode == Exact && a.state.logs == nil {
-		return // the zone became another one
+	due := cost
+	if a.aside == nil {
+		due -= a.Cost
 	}
-	a.Full = false
-	b := a.state.table.bucket(a.Hash)
-	b.lock()
-	if cost > a.Cost {
-		a.owe(b, now, cost-a.Cost)
-	} else if a.spent {
-		a.giveBack(b, now, a.Cost-cost)
+	if due > 0 {
+		a.owe(now, due)
 	}
-	b.unlock()
-	if a.Full {
-		a.Zone.lost.Add(1)
-	}
+	// Only now, so that nobody spends what is set aside in between.
+	a.aside.release(a.Hash, a.Cost)
+	a.aside = nil
 }
 
-func (a *Ask) owe(b *bucket, now, cost int64) {
-	tat := now
+// owe charges a cost in any case. The zone's limit may have changed since the
+// request was admitted.
+func (a *Ask) owe(now, cost int64) {
+	st := a.Zone.state.Load()
+	if st.table.buckets == nil {
+		return
+	}
+	if st != a.state && (a.Rate == a.state.Rate || a.Rate.Mode != st.Rate.Mode) {
+		a.Rate = st.Rate
+	}
+	a.state, a.Full = st, false
+	b, tat := st.table.bucket(a.Hash), now
+	b.lock()
 	if a.slot = b.find(fingerprint(a.Hash)); a.slot >= 0 {
 		tat = b[a.slot].tat.Load()
 	}
-	tat = a.Rate.owe(tat, now, cost, a.state.Debt)
-	a.store(now, tat, cost)
-}
-
-func (a *Ask) giveBack(b *bucket, now, cost int64) {
-	i := b.find(fingerprint(a.Hash))
-	if i < 0 {
-		return
-	}
-	b[i].tat.Store(a.Rate.refund(b[i].tat.Load(), now, a.tat, cost))
-	if a.state.logs != nil {
-		a.state.logs.remove(a.log(i), a.asked, cost)
+	a.store(now, a.Rate.owe(tat, now, cost, st.Debt), cost)
+	b.unlock()
+	if a.Full {
+		a.Zone.lost.Add(1)
 	}
 }

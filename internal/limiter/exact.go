@@ -35,14 +35,19 @@ func (l *logs) newest(slot, k int) *int64 {
 	return &l.ring(slot)[i]
 }
 
-// admits reports whether a cost is admitted under a rate, or how long it takes
-// until it is. Each unit must come a window after the Nth before it. That is
-// asked of all units of the cost because a clock may have gone back.
-func (l *logs) admits(slot int, r *Rate, now, cost int64) (ok bool, retry int64) {
+// admits reports whether a cost is admitted under a rate beside units that are
+// set aside, or how long it takes until it is; 0: that is not known. Each unit must
+// come a window after the Nth before it. That is asked of all units because a
+// clock may have gone back.
+func (l *logs) admits(slot int, r *Rate, now, cost, aside int64) (ok bool, retry int64) {
 	if cost > r.N {
 		return false, Never
 	}
-	for j := range max(cost, 1) {
+	units := max(cost, 1) + aside
+	if units > r.N {
+		return false, 0
+	}
+	for j := range units {
 		if wait := *l.newest(slot, int(r.N-j)) + int64(r.Window) - now; wait > retry {
 			retry = wait
 		}
@@ -50,14 +55,19 @@ func (l *logs) admits(slot int, r *Rate, now, cost int64) (ok bool, retry int64)
 	return retry == 0, retry
 }
 
-// left is how many units of a rate are not spent.
-func (l *logs) left(slot int, r *Rate, now int64) (n int64) {
+// left is how many units of a rate are not spent, and how long it takes until
+// there is one more; 0: all are there.
+func (l *logs) left(slot int, r *Rate, now int64) (n, next int64) {
 	for k := range r.N {
-		if *l.newest(slot, int(k+1)) <= now-int64(r.Window) {
+		wait := *l.newest(slot, int(k+1)) + int64(r.Window) - now
+		switch {
+		case wait <= 0:
 			n++
+		case next == 0 || wait < next:
+			next = wait
 		}
 	}
-	return n
+	return n, next
 }
 
 // add notes units at a time.
@@ -70,21 +80,6 @@ func (l *logs) add(slot int, at, cost int64) {
 		}
 	}
 	l.heads[slot] = uint8(head)
-}
-
-// remove takes units of a time out again. Older ones move up.
-func (l *logs) remove(slot int, at, cost int64) {
-	for k := 1; k <= l.size && cost > 0; {
-		if *l.newest(slot, k) != at {
-			k++
-			continue
-		}
-		for j := k; j < l.size; j++ {
-			*l.newest(slot, j) = *l.newest(slot, j+1)
-		}
-		*l.newest(slot, l.size) = longAgo
-		cost--
-	}
 }
 
 // take copies the newest times of a slot of other logs.

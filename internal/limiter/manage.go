@@ -35,8 +35,9 @@ func (z *Zone) Usage(hash uint64, rate *Rate) Usage {
 		}
 	}
 	if st.inflight != nil {
-		u.Active, _ = st.inflight.peek(hash)
+		u.Active = st.inflight.count(hash)
 	}
+	u.Left = max(0, u.Left-st.aside.count(hash))
 	if v, found := st.bans.table.peek(hash); found {
 		until, count := unpackBan(v)
 		u.Banned, u.Bans = max(0, until-now), count
@@ -50,7 +51,8 @@ func (s *state) leftOfLog(hash uint64, rate *Rate, now int64) int64 {
 	b.lock()
 	defer b.unlock()
 	if i := b.find(fingerprint(hash)); i >= 0 {
-		return s.logs.left(n*ways+i, rate, now)
+		left, _ := s.logs.left(n*ways+i, rate, now)
+		return left
 	}
 	return rate.N
 }
@@ -89,17 +91,19 @@ func (z *Zone) Top(n int) []Usage {
 	return top
 }
 
-// Live counts the keys that have spent something which has not come back, and
-// those that are banned.
-func (z *Zone) Live() (keys, banned int) {
+// Live counts the keys that have spent something which has not come back.
+func (z *Zone) Live() int {
 	st, now := z.state.Load(), z.now()
-	if st.table.buckets != nil {
-		keys = st.table.count(func(tat int64) bool { return tat > now })
+	return st.table.count(func(tat int64) bool { return tat > now })
+}
+
+// Banned counts the keys that are banned.
+func (z *Zone) Banned() int {
+	st, now := z.state.Load(), z.now()
+	if !st.bans.any.Load() {
+		return 0
 	}
-	if st.bans.any.Load() {
-		banned = st.bans.table.count(func(v int64) bool { until, _ := unpackBan(v); return until > now })
-	}
-	return keys, banned
+	return st.bans.table.count(func(v int64) bool { until, _ := unpackBan(v); return until > now })
 }
 
 // count counts slots, without a lock.
@@ -117,6 +121,8 @@ func (t *table) count(is func(v int64) bool) (n int) {
 
 // Reset gives a key all its units back, and reports whether it had spent any.
 func (z *Zone) Reset(hash uint64) (was bool) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
 	st, now := z.state.Load(), z.now()
 	if st.table.buckets == nil {
 		return false
@@ -133,6 +139,8 @@ func (z *Zone) Reset(hash uint64) (was bool) {
 
 // ResetAll gives all keys all their units back.
 func (z *Zone) ResetAll() (n int) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
 	now := z.now()
 	if st := z.state.Load(); st.table.buckets != nil {
 		st.table.each(func(_ int, _ uint64, tat *int64) bool {
@@ -147,11 +155,15 @@ func (z *Zone) ResetAll() (n int) {
 
 // Ban shuts a key out. It reports false if the zone has no room for it.
 func (z *Zone) Ban(hash uint64, length time.Duration) bool {
-	return z.state.Load().bans.put(z.now(), hash, length)
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.state.Load().bans.put(z.now(), hash, length, &z.lost)
 }
 
 // Unban lets a key in again and forgets the bans it had. It reports whether it
 // was banned.
 func (z *Zone) Unban(hash uint64) bool {
+	z.mu.Lock()
+	defer z.mu.Unlock()
 	return z.state.Load().bans.lift(z.now(), hash)
 }

@@ -19,14 +19,20 @@ const Never = int64(1<<63 - 1)
 // Units is how many units a key can spend at once.
 func (r *Rate) Units() int64 { return r.burst }
 
-// spend is the TAT after a cost, if it is admitted. Of a cost of 0 it asks
-// whether one unit is left.
-func (r *Rate) spend(tat, now, cost int64) (next int64, ok bool) {
+// spend is the TAT after a cost, if it is admitted beside units that are set
+// aside; otherwise the one that it has with those. Of a cost of 0 it asks whether
+// one unit is left.
+func (r *Rate) spend(tat, now, cost, aside int64) (next int64, ok bool) {
+	if aside > 0 {
+		tat = max(tat, now) + min(aside, r.burst)*r.interval
+	}
 	if cost > r.burst {
 		return tat, false
 	}
-	base := max(tat, now)
-	return base + cost*r.interval, base+max(cost, 1)*r.interval-now <= r.tolerance
+	if base := max(tat, now); base+max(cost, 1)*r.interval-now <= r.tolerance {
+		return base + cost*r.interval, true
+	}
+	return tat, false
 }
 
 // left is how many units a key can spend now.
@@ -77,16 +83,6 @@ func (r *Rate) horizon(debt int64) int64 {
 		return maxHorizon
 	}
 	return min(maxHorizon, r.tolerance+int64(lo))
-}
-
-// refund is the TAT without a cost that was charged when it became charged. Only
-// what of it has not come back by now is taken off, so that no other cost is.
-func (r *Rate) refund(tat, now, charged, cost int64) int64 {
-	part := cost * r.interval
-	if cost > r.burst || part > charged-now {
-		part = charged - now
-	}
-	return tat - max(0, part)
 }
 
 // convert is the TAT that has the same number of units spent under this rate

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"sync/atomic"
 	"time"
 )
 
@@ -113,7 +114,7 @@ func (z *Zone) Restore(snapshot []byte, wall time.Time) (keys int, err error) {
 		}
 	}
 	for range r.count(24) {
-		st.bans.restore(now, r.word(), int64(r.word())-passed, int64(r.word()))
+		st.bans.restore(now, r.word(), int64(r.word())-passed, int64(r.word()), &z.lost)
 	}
 	return keys, r.err
 }
@@ -141,7 +142,7 @@ func (s *state) restore(hash uint64, ahead int64, times []byte, interval, now, p
 }
 
 // restore puts a ban back.
-func (s *bans) restore(now int64, hash uint64, ahead, count int64) {
+func (s *bans) restore(now int64, hash uint64, ahead, count int64, lost *atomic.Int64) {
 	ahead = max(-maxHorizon/2, min(ahead, int64(MaxWindow)))
 	fp, b := fingerprint(hash), s.table.bucket(hash)
 	b.lock()
@@ -150,7 +151,7 @@ func (s *bans) restore(now int64, hash uint64, ahead, count int64) {
 		return
 	}
 	s.any.Store(true)
-	b.claim(fp, now, packBan(now+ahead, max(0, count)))
+	b.claimBan(fp, now, packBan(now+ahead, max(0, count)), lost)
 }
 
 // reader reads the numbers of a snapshot.

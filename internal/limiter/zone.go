@@ -25,6 +25,10 @@ type Config struct {
 	// number.
 	Concurrency int64
 
+	// Later says that costs of requests may be set aside until they are known
+	// (Ask.Later).
+	Later bool
+
 	// Ban says when refusals lead to a ban. Keys can be banned by hand in any
 	// case.
 	Ban Ban
@@ -49,10 +53,11 @@ type Zone struct {
 // state is replaced when the configuration changes.
 type state struct {
 	Config
-	table    table // TATs; no buckets without Rate
-	grace    int64 // for how long after its TAT a key still has something to lose
-	logs     *logs // for mode Exact
-	inflight *inflight
+	table    table     // TATs; no buckets without Rate
+	grace    int64     // for how long after its TAT a key still has something to lose
+	logs     *logs     // for mode Exact
+	inflight *inflight // requests under way
+	aside    *inflight // units set aside
 	bans     bans
 }
 
@@ -123,7 +128,10 @@ func newState(c Config) (*state, error) {
 		}
 	}
 	if c.Concurrency > 0 {
-		st.inflight = &inflight{newTable(c.Capacity)}
+		st.inflight = newInflight(c.Capacity)
+	}
+	if c.Rate != nil && c.Later {
+		st.aside = newInflight(c.Capacity)
 	}
 	return st, st.bans.init(c.Ban, c.Capacity/4)
 }
@@ -139,8 +147,10 @@ func (z *Zone) Bytes() int64 {
 	if st.logs != nil {
 		n += int64(len(st.logs.times)*8 + len(st.logs.heads))
 	}
-	if st.inflight != nil {
-		n += int64(st.inflight.slots()) * slotBytes
+	for _, f := range []*inflight{st.inflight, st.aside} {
+		if f != nil {
+			n += int64(f.slots()) * slotBytes
+		}
 	}
 	return n
 }
@@ -157,7 +167,7 @@ func (z *Zone) Configured() Config { return z.state.Load().Config }
 
 // Apply changes what the zone holds its keys to. Units that are spent stay
 // spent, whatever they are worth under the new limit; bans and what is under way
-// stay. What another goroutine charges at the same moment may be forgotten.
+// stay. What is charged while the tables are copied may be forgotten.
 func (z *Zone) Apply(c Config) error {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -170,14 +180,9 @@ func (z *Zone) Apply(c Config) error {
 	if st.table.buckets != nil && was.table.buckets != nil {
 		st.takeRates(was, now, &z.lost)
 	}
-	st.bans.take(&was.bans, now)
-	if st.inflight != nil && was.inflight != nil {
-		if st.inflight.slots() == was.inflight.slots() {
-			st.inflight = was.inflight // also those under way know it
-		} else {
-			st.inflight.takeAll(was.inflight.table, now)
-		}
-	}
+	z.lost.Add(st.bans.take(&was.bans, now))
+	st.inflight = st.inflight.carry(was.inflight)
+	st.aside = st.aside.carry(was.aside)
 	z.state.Store(st)
 	return nil
 }
@@ -226,22 +231,28 @@ func (s *state) adopt(fp uint64, tat, now int64) (slot int, lost bool) {
 	return n*ways + i, lost
 }
 
-// takeAll copies another table's slots.
-func (t *table) takeAll(from *table, now int64) {
+// takeAll copies another table's slots, and returns how many of those that are
+// higher than now had no room.
+func (t *table) takeAll(from *table, now int64) (lost int64) {
 	from.each(func(_ int, fp uint64, v *int64) bool {
 		b := t.bucket(fp)
 		b.lock()
-		b.claim(fp, now, *v)
+		if _, one := b.claim(fp, now, *v); one {
+			lost++
+		}
 		b.unlock()
 		return true
 	})
+	return lost
 }
 
-// take keeps bans, and strikes if they count the same.
-func (s *bans) take(was *bans, now int64) {
-	s.table.takeAll(was.table, now)
+// take keeps bans, and strikes if they count the same. It returns how many bans
+// had no room.
+func (s *bans) take(was *bans, now int64) (lost int64) {
+	lost = s.table.takeAll(was.table, packBan(now, 1<<banBits-1))
 	s.any.Store(was.any.Load())
 	if s.rate != nil && was.rate != nil && s.rate.Limit == was.rate.Limit {
 		s.strikes.takeAll(was.strikes, now)
 	}
+	return lost
 }
