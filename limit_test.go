@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -226,6 +227,66 @@ func TestBeginAndEndOfLimitingAreRecorded(t *testing.T) {
 	}
 	_ = caddy.Stop()
 	s.verify()
+}
+
+// TestLimitingEndsWhenTheProcessExits stops while a key is refused; the parts of
+// a configuration stop in any order.
+func TestLimitingEndsWhenTheProcessExits(t *testing.T) {
+	for range 5 {
+		s := newSite(t)
+		if err := s.load(limitedSite); err != nil {
+			t.Fatal(err)
+		}
+		for range 7 {
+			s.get(s.url("/"))
+		}
+		if err := caddy.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		s.closed()
+		var kinds []string
+		for _, r := range s.limits() {
+			kinds = append(kinds, fmt.Sprint(r.Kind, r.Refused))
+		}
+		if got := strings.Join(kinds, " "); got != "limit.begin0 limit.end5" {
+			t.Error(got)
+		}
+		s.verify()
+	}
+}
+
+// TestSnapshotIsNotReplacedByWhatNeverRan validates a configuration, as a command
+// does beside a running server.
+func TestSnapshotIsNotReplacedByWhatNeverRan(t *testing.T) {
+	s := newSite(t)
+	if err := s.load(strings.ReplaceAll(limitedSite, "key header:X-Key", "persist")); err != nil {
+		t.Fatal(err)
+	}
+	snapshots := func() (n int) {
+		_ = filepath.WalkDir(s.data, func(path string, e os.DirEntry, err error) error {
+			if err == nil && !e.IsDir() && strings.Contains(path, filepath.Join("soc2", "limits")) {
+				n++
+			}
+			return nil
+		})
+		return n
+	}
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if n := snapshots(); n != 0 {
+		t.Fatalf("%d snapshots without a request", n)
+	}
+	if err := s.load(strings.ReplaceAll(limitedSite, "key header:X-Key", "persist")); err != nil {
+		t.Fatal(err)
+	}
+	s.get(s.url("/"))
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if n := snapshots(); n != 1 {
+		t.Errorf("%d snapshots", n)
+	}
 }
 
 func TestScrapeSizeDoesNotDependOnTraffic(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -109,6 +110,9 @@ func TestKeys(t *testing.T) {
 		{"headers", "key header:X-Key", from(alice, header("X-Key", "a")), from(alice, header("X-Key", "b")), false},
 		{"cookies", "key cookie:sid", from(alice, header("Cookie", "sid=1")), from(alice, header("Cookie", "a=b; sid=2")), false},
 		{"host", "key host", from(alice, tls("a.example")), from(alice, tls("b.example")), false},
+		{"spellings of a host", "key host", from(alice, tls("A.example.:8443")), from(alice, tls("a.EXAMPLE")), true},
+		{"addresses as hosts", "key host", from(alice, tls("[2001:db8::1]:80")), from(alice, tls("[2001:db8::2]:80")), false},
+		{"zone of an address", "key client_ip", from("[fe80::1%eth0]:1"), from("[fe80::1%eth1]:1"), true},
 		{"placeholder", "key {http.request.header.X-Key}", from(alice, header("X-Key", "a")), from(alice, header("X-Key", "b")), false},
 		{"compound", "key client_ip header:X-Key", from(alice, header("X-Key", "a")), from(bob, header("X-Key", "a")), false},
 		{"the same compound", "key client_ip header:X-Key", from(alice, header("X-Key", "a")), from(alice, header("X-Key", "a")), true},
@@ -224,8 +228,85 @@ func TestBytesAreCharged(t *testing.T) {
 	}
 }
 
+func TestBytesAreChargedThoughTheClientLeaves(t *testing.T) {
+	s := &site{t: t, handler: ready(t, `zone aborted {
+		limit 1kB/1h
+		charge bytes
+	}`)}
+	s.next = func(w http.ResponseWriter, _ *http.Request) error {
+		_, _ = io.Copy(w, strings.NewReader(strings.Repeat("x", 1200)))
+		panic(http.ErrAbortHandler) // as reverse_proxy does
+	}
+	for range 3 {
+		func() {
+			defer func() { _ = recover() }()
+			s.get("/", alice)
+		}()
+	}
+	if s.served != 1 {
+		t.Errorf("%d responses, of which the first had more bytes than the limit", s.served)
+	}
+}
+
+func TestWhatWasSetAsideIsSpentAfterAPanic(t *testing.T) {
+	s := &site{t: t, handler: ready(t, `zone panics {
+		limit 3/1h
+		charge status 401
+	}`)}
+	s.next = func(http.ResponseWriter, *http.Request) error { panic("a bug") }
+	for range 5 {
+		func() {
+			defer func() { _ = recover() }()
+			s.get("/", alice)
+		}()
+	}
+	if s.served != 3 {
+		t.Errorf("%d requests", s.served)
+	}
+}
+
+func TestEachZoneReadsItsOwnCost(t *testing.T) {
+	s := &site{t: t, handler: ready(t, `
+		zone cost_a {
+			limit 10/1h
+			charge header X-Cost-A
+		}
+		zone cost_b {
+			limit 1000/1h
+			charge header X-Cost-B
+		}
+		zone cost_a_too {
+			limit 100/1h
+			charge header X-Cost-A
+		}`)}
+	s.next = func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("X-Cost-A", "2")
+		w.Header().Set("X-Cost-B", "70")
+		_, err := io.WriteString(w, "ok")
+		return err
+	}
+	if w := s.do(http.MethodGet, "/", alice); w.Header().Get("X-Cost-A")+w.Header().Get("X-Cost-B") != "" {
+		t.Error(w.Header())
+	}
+	for i, want := range []int64{2, 70, 2} {
+		shared := s.handler.Zones[i].shared
+		if u := shared.zone.Usage(s.handler.Zones[i].key.hashText(&shared.zone.Hasher, "192.0.2.1"), nil); u.Used != want {
+			t.Errorf("zone %s was charged %d, not %d", shared.name, u.Used, want)
+		}
+	}
+}
+
+func TestKeysAreShownInPartOnly(t *testing.T) {
+	s := &site{t: t, handler: ready(t, "zone shown {\n limit 1/1h\n key header:X-Key\n show_keys\n}")}
+	s.admitted(2, "/", alice, header("X-Key", strings.Repeat("é", 1<<19)))
+	list := s.handler.Zones[0].shared.tracker.List(5)
+	if len(list) != 1 || len(list[0].Name) > maxShown+len("…") || !utf8.ValidString(list[0].Name) {
+		t.Errorf("%d keys", len(list))
+	}
+}
+
 func TestUpstreamDeclaresItsCostWithinBounds(t *testing.T) {
-	for declared, want := range map[string]int{"5": 2, "1000000": 1, "-7": 10, "x": 10, "": 10, "0": 30} {
+	for declared, want := range map[string]int{"5": 2, "1000000": 1, "99999999999999999999999": 1, "-7": 10, "x": 10, "": 10, "0": 30} {
 		h, end, err := provision(t, `zone declared {
 			limit 10/1h
 			charge header X-Cost max 10
@@ -293,8 +374,11 @@ func TestBanShutsOut(t *testing.T) {
 		limit 1/1s
 		ban after 3 within 1m for 1h
 	}`)}
-	for range 5 {
+	for range 3 {
 		s.get("/", alice)
+	}
+	if w := s.do(http.MethodGet, "/", alice); w.Header().Get("Retry-After") != "3600" {
+		t.Error("of the refusal that bans:", w.Header())
 	}
 	w := s.do(http.MethodGet, "/", alice)
 	if !strings.Contains(w.Body.String(), "#abnormal-usage-detected") || w.Header().Get("Retry-After") != "3600" || s.event.Limit.Reason != "ban" {
@@ -360,6 +444,16 @@ func TestWrongConfigurationsAreRefused(t *testing.T) {
 		"file":                              "zone a {\n limit 1/s\n key {file./etc/passwd}\n}",
 		"prefix of a name":                  "zone a {\n limit 1/s\n key {http.request.header.}\n}",
 		"unclosed":                          "zone a {\n limit 1/s\n key \"{http.request.host\"\n}",
+		"placeholder in a placeholder":      "zone a {\n limit 1/s\n key {http.request.header.{x}}\n}",
+		"mistyped placeholder of TLS":       "zone a {\n limit 1/s\n key {http.request.tls.client.fingerprnt}\n}",
+		"mistyped placeholder of addresses": "zone a {\n limit 1/s\n key {http.request.remote.hst}\n}",
+		"mistyped placeholder of URIs":      "zone a {\n limit 1/s\n key {http.request.uri.pth}\n}",
+		"field Host":                        "zone a {\n limit 1/s\n key header:host\n}",
+		"name of a folder":                  "zone .. {\n limit 1/s\n}",
+		"cost without limit":                "zone a {\n concurrency 5\n cost 2\n}",
+		"cost over an override's burst":     "zone a {\n limit 5/s\n cost 5\n override 192.0.2.1 4/s\n}",
+		"override of a network":             "zone a {\n limit 5/s\n override 192.0.2.0/24 9/s\n}",
+		"key of too few parts":              "zone a {\n limit 5/s\n key client_ip host\n allow key:192.0.2.1\n}",
 		"constant":                          "zone a {\n limit 1/s\n key client\n}",
 		"name":                              "zone \"a b\" {\n limit 1/s\n}",
 		"twice":                             "zone a {\n limit 1/s\n}\nzone a {\n limit 1/s\n}",
@@ -442,7 +536,6 @@ func TestRefusalAllocatesOnlyHeaderValues(t *testing.T) {
 	if n > 3 || w.status != http.StatusTooManyRequests { // the values' array, RateLimit, Retry-After
 		t.Errorf("%v allocations, status %d", n, w.status)
 	}
-	r.RemoteAddr = bob
 }
 
 func TestAdmissionDoesNotAllocate(t *testing.T) {
