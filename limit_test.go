@@ -16,7 +16,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 
+	soc2 "github.com/caddy-soc2/caddy-soc2"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
+	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 )
 
 func init() { caddy.RegisterModule(countingHash{}) }
@@ -286,6 +288,22 @@ func TestSnapshotIsNotReplacedByWhatNeverRan(t *testing.T) {
 	}
 	if n := snapshots(); n != 1 {
 		t.Errorf("%d snapshots", n)
+	}
+}
+
+func TestStatusHasTheZones(t *testing.T) {
+	s := newSite(t)
+	if err := s.load(strings.ReplaceAll(limitedSite, "limit 2/1h", "limit 2/1h\nshadow")); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if got := s.get(s.url("/")).status; got != http.StatusOK {
+			t.Fatal(got)
+		}
+	}
+	want := evidence.Limit{Zone: "recorded", Limit: "2/1h", Mode: "shadow", Allowed: 2, WouldRefuse: 3}
+	if got := new(soc2.App).Limits(); len(got) != 1 || got[0] != want {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -1,6 +1,9 @@
 package ratelimit
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddy-soc2/caddy-soc2/happenings/metrics"
@@ -42,6 +45,31 @@ func Metrics() []metrics.Family {
 			return float64(s.zone.Banned())
 		}),
 	}
+}
+
+// State is what a zone decided since the process began.
+type State struct {
+	Zone        string
+	Limit       string
+	Mode        string // gcra, strict, exact, concurrency; shadow: it refuses nothing
+	Allowed     int64  // requests
+	Refused     int64  // by the limit, a ban or a list
+	WouldRefuse int64  // while it was a shadow
+	LostKeys    int64  // for want of capacity
+}
+
+// Zones are the zones of the process, by their names.
+func Zones() (list []State) {
+	each(func(s *shared) {
+		in, count := s.info.Load(), func(kind int) int64 { return s.counts[kind].Load() }
+		list = append(list, State{
+			Zone: s.name, Limit: in.limit, Mode: in.mode, Allowed: count(countAllowed),
+			Refused:     count(countQuota) + count(countConcurrency) + count(countBan) + count(countDenied),
+			WouldRefuse: count(countShadow), LostKeys: s.zone.Lost(),
+		})
+	})
+	slices.SortFunc(list, func(a, b State) int { return cmp.Compare(a.Zone, b.Zone) })
+	return list
 }
 
 // each calls fn with each zone of the process. A zone that changed between
