@@ -71,7 +71,7 @@ var (
 	problem    = `{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Too many requests","status":429,"detail":"This client has used up what it may ask for. Try again later.","violated-policies":["bench_refused"]}` + "\n"
 	respond429 = object{"handler": "static_response", "status_code": 429}
 	sameAsOurs = object{"handler": "static_response", "status_code": 429, "body": problem, "headers": map[string][]string{
-		"Content-Type": {"application/problem+json"}, "Cache-Control": {"no-store"}, "Retry-After": {"3600"}, "X-Content-Type-Options": {"nosniff"},
+		"Content-Type": {"application/problem+json"}, "Retry-After": {"3600"},
 		"RateLimit-Policy": {`"bench_refused";q=1;w=3600`}, "RateLimit": {`"bench_refused";r=0;t=3600`},
 	}}
 )
@@ -211,7 +211,6 @@ func (b *Bench) startCaddy(ctx context.Context) ([]target, func(), error) {
 	config, err := json.Marshal(object{
 		"admin": object{"disabled": true, "config": object{"persist": false}}, "apps": object{"http": object{"servers": servers}},
 		"logging": object{"logs": object{"default": object{"writer": object{"output": "discard"}}}},
-		
 	})
 	if err != nil {
 		return nil, nil, err

@@ -29,8 +29,8 @@ func TestRefusalTellsProgramsAndPeople(t *testing.T) {
 		t.Fatal(w.Code, s.served)
 	}
 	for name, want := range map[string]string{
-		"Content-Type": "application/problem+json", "Cache-Control": "no-store", "Retry-After": "30",
-		"RateLimit-Policy": `"refusal";q=2;w=60`, "RateLimit": `"refusal";r=0;t=30`, "X-Content-Type-Options": "nosniff",
+		"Content-Type": "application/problem+json", "Retry-After": "30",
+		"RateLimit-Policy": `"refusal";q=2;w=60`, "RateLimit": `"refusal";r=0;t=30`,
 	} {
 		if got := w.Header().Get(name); got != want {
 			t.Errorf("%s: %q, not %q", name, got, want)

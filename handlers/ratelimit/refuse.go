@@ -105,7 +105,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, t *turn, now in
 	note(r, audit.Decision{Outcome: "limited", Rule: z.Name, Reason: v.String()})
 
 	header := w.Header()
-	values := make([]string, 8)
+	values := make([]string, 6)
 	h.limitFields(header, t, values[:3])
 	if retry == 0 { // until a request that is under way ends
 		retry = 1
@@ -146,12 +146,14 @@ func (h *Handler) shut(w http.ResponseWriter, r *http.Request, z *Zone, why int)
 	if page {
 		body = deniedPage
 	}
-	send(w, http.StatusForbidden, body, page, make([]string, 4))
+	send(w, http.StatusForbidden, body, page, make([]string, 2))
 	return nil
 }
 
 // send answers without an error for error routes to handle, so that a refusal
-// stays cheap and stays a refusal.
+// stays cheap and stays a refusal. Each field costs, so there is no Cache-Control:
+// no cache stores these statuses without one (RFC 6585, section 4, and RFC 9110,
+// section 15.1).
 func send(w http.ResponseWriter, status int, a answer, page bool, values []string) {
 	header := w.Header()
 	mediaType := "application/problem+json"
@@ -160,8 +162,6 @@ func send(w http.ResponseWriter, status int, a answer, page bool, values []strin
 	}
 	set(header, "Content-Type", values[0:1:1], mediaType)
 	set(header, "Content-Length", values[1:2:2], a.length)
-	set(header, "Cache-Control", values[2:3:3], "no-store")
-	set(header, "X-Content-Type-Options", values[3:4:4], "nosniff")
 	w.WriteHeader(status)
 	_, _ = w.Write(a.body) // a client that has left is no error
 }
