@@ -34,7 +34,7 @@ func Metrics() []metrics.Family {
 		},
 		{
 			Name: "limit_lost_keys_total", Type: prometheus.CounterValue, Labels: []string{"zone"},
-			Help: "Keys that a zone forgot, or did not keep, although they had something to lose: its capacity is too small.",
+			Help: "Keys that a zone forgot, or did not keep, although they had something to lose, and bans that had to go: its capacity is too small.",
 			Read: func(emit metrics.Emit) { each(func(s *shared) { emit(float64(s.zone.Lost()), s.name) }) },
 		},
 		gauge("limit_keys", "Keys of a zone that have spent something which has not come back.", func(s *shared) float64 {
