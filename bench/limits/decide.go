@@ -12,13 +12,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/caddy-soc2/caddy-soc2/internal/limiter"
 	golimiter "github.com/sethvargo/go-limiter/memorystore"
 	"github.com/throttled/throttled/v2"
 	throttledstore "github.com/throttled/throttled/v2/store/memstore"
 	"golang.org/x/time/rate"
 
 	"github.com/caddy-soc2/caddy-soc2/bench/measure"
-	"github.com/caddy-soc2/caddy-soc2/internal/limiter"
 )
 
 // Bench is one run.

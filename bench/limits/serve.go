@@ -16,10 +16,10 @@ import (
 	"strings"
 	"time"
 
+	_ "github.com/caddy-soc2/caddy-soc2" // is measured
 	"github.com/caddyserver/caddy/v2"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
-	_ "github.com/caddy-soc2/caddy-soc2" // is measured
 	"github.com/caddy-soc2/caddy-soc2/bench/measure"
 )
 
@@ -161,7 +161,7 @@ var requestsIn = regexp.MustCompile(`(\d+) requests in `)
 // load sends requests for a while and reads what the server's processes took.
 func (t *target) load(ctx context.Context, wrk string, d time.Duration) (measure.Sample, error) {
 	before, begin := cpuOf(t.pids()), time.Now()
-	cmd := exec.CommandContext(ctx, wrk, "-t1", "-c32", "-d", strconv.Itoa(max(1, int(d.Seconds()+.5)))+"s", t.url)
+	cmd := exec.CommandContext(ctx, wrk, "-t1", "-c32", "-d", strconv.Itoa(max(1, int(d.Seconds()+.5)))+"s", t.url) //nolint:gosec // wrk, at a server of this program
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return measure.Sample{}, fmt.Errorf("wrk: %w: %s", err, out)
@@ -215,7 +215,7 @@ func (b *Bench) startCaddy(ctx context.Context) ([]target, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	cmd := exec.CommandContext(ctx, b.Self, ServeCommand)
+	cmd := exec.CommandContext(ctx, b.Self, ServeCommand) //nolint:gosec // this program
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -284,7 +284,7 @@ func (b *Bench) startNginx(ctx context.Context) ([]target, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	cmd := exec.CommandContext(ctx, nginx, "-p", dir, "-c", config)
+	cmd := exec.CommandContext(ctx, nginx, "-p", dir, "-c", config) //nolint:gosec // nginx, with a file of this program
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		return nil, nil, err
@@ -320,7 +320,7 @@ func freePort() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer ln.Close()
+	defer func() { _ = ln.Close() }()
 	addr, _ := ln.Addr().(*net.TCPAddr)
 	return addr.Port, nil
 }
