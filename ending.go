@@ -11,6 +11,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/handlers/ratelimit"
+	"github.com/caddy-soc2/caddy-soc2/happenings/ledger"
 )
 
 // users are those who keep a shared log open when no configuration has it.
@@ -250,6 +252,7 @@ func (s *sharedLog) shut(patience time.Duration) error {
 	s.teller = nil
 	done := make(chan error, 1)
 	go func() {
+		s.endLimits()
 		wire.Stop()
 		close(stop)
 		<-told
@@ -265,5 +268,13 @@ func (s *sharedLog) shut(patience time.Duration) error {
 		err := fmt.Errorf("soc2: closing the audit log %s: %w: it was left open; the next start says what is missing at its end", s.dir, audit.ErrStalled)
 		caddy.Log().Named("soc2").Error("the audit log was not closed in order", zap.Error(err))
 		return err
+	}
+}
+
+// endLimits records the end of what rate limits refuse just now, if this is the
+// log that has its beginning.
+func (s *sharedLog) endLimits() {
+	if ledger.Current() == ledger.Book(s) {
+		ratelimit.End(func(r audit.Body) { _ = s.appendNow(r, s.instance, false) })
 	}
 }

@@ -6,11 +6,13 @@
 //	soc2                        app: owns the audit log and the defaults
 //	http.handlers.soc2_audit    keeps one record for each request
 //	http.handlers.soc2_headers  enforces security headers
+//	http.handlers.soc2_rate_limit limits what clients may do
 //	http.handlers.soc2_evidence serves the log's head, records and status
 //	http.handlers.soc2_witness  serves the witness that an instance is for others
 //	caddy.listeners.soc2        puts the first two before all routes of a server
 //	admin.api.soc2              serves the evidence on the admin API
 //	admin.api.soc2_changes      records the calls of the admin API and what they change
+//	admin.api.soc2_limits       shows and changes what keys have spent, there
 package soc2
 
 import (
@@ -24,6 +26,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit/notary"
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
+	"github.com/caddy-soc2/caddy-soc2/handlers/ratelimit"
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
 	"github.com/caddy-soc2/caddy-soc2/handlers/witness"
 	"github.com/caddy-soc2/caddy-soc2/happenings"
@@ -37,6 +40,8 @@ func init() {
 	caddy.RegisterModule(new(App))
 	caddy.RegisterModule(new(record.Handler))
 	caddy.RegisterModule(new(headers.Handler))
+	caddy.RegisterModule(new(ratelimit.Handler))
+	caddy.RegisterModule(new(ratelimit.Admin))
 	caddy.RegisterModule(new(evidence.Handler))
 	caddy.RegisterModule(new(evidence.Admin))
 	caddy.RegisterModule(new(witness.Handler))

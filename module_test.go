@@ -72,6 +72,12 @@ func freePort(t *testing.T) int {
 // ROOT for a directory of the test, DATA for that of soc2 in it.
 func (s *site) load(caddyfile string) error {
 	s.t.Helper()
+	return s.loadEdited(caddyfile, func(config string) string { return config })
+}
+
+// loadEdited runs a Caddyfile whose JSON is edited before.
+func (s *site) loadEdited(caddyfile string, edit func(config string) string) error {
+	s.t.Helper()
 	global := fmt.Sprintf(`
 	admin off
 	persist_config off
@@ -96,7 +102,7 @@ func (s *site) load(caddyfile string) error {
 	if err != nil {
 		return err
 	}
-	if err := caddy.Load(out, true); err != nil {
+	if err := caddy.Load([]byte(edit(string(out))), true); err != nil {
 		return err
 	}
 	s.ready()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-soc2/caddy-soc2/bench/auditlog"
+	"github.com/caddy-soc2/caddy-soc2/bench/limits"
 	"github.com/caddy-soc2/caddy-soc2/bench/measure"
 )
 
@@ -35,6 +36,7 @@ var logParts = []part{
 var children = map[string]func(ctx context.Context, args []string) error{
 	auditlog.FillCommand:   auditlog.Fill,
 	auditlog.VerifyCommand: auditlog.Verify,
+	limits.ServeCommand:    limits.Serve,
 }
 
 // runLog measures the audit log.

@@ -3,6 +3,7 @@
 //
 //	go -C bench run . log [--dir D] [--rounds N] [--seconds S] [--only name,...] [--json FILE]
 //	go -C bench run . coverage [--rounds N] [--seconds S] [--json FILE]
+//	go -C bench run . limit [--rounds N] [--seconds S] [--only name,...] [--json FILE]
 package main
 
 import (
@@ -17,7 +18,8 @@ import (
 
 // subjects are what can be measured. Each has a file of its own.
 var subjects = map[string]func(ctx context.Context, args []string) error{
-	"log": runLog,
+	"limit": runLimit,
+	"log":   runLog,
 }
 
 func main() {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -239,7 +240,7 @@ func TestStatusTellsTheStateOfTheLog(t *testing.T) {
 		Size: 4, Root: head.Root.String(), Signed: signed.UTC().Round(0), AgeSeconds: 90, Unsigned: 2,
 		Verify: "soc2-verify " + quote(b.log.Dir()) + " --key " + key, Notice: notice,
 	}
-	if s != want {
+	if !reflect.DeepEqual(s, want) {
 		t.Errorf("got  %+v\nwant %+v", s, want)
 	}
 	b.fail()

@@ -29,8 +29,11 @@ type bench struct {
 	cfg  audit.Config
 	log  *audit.Log
 	disk *disk
+
+	limits []Limit
 }
 
+func (b *bench) Limits() []Limit { return b.limits }
 func (b *bench) Log() *audit.Log { return b.log }
 func (*bench) Instance() string  { return "edge-1" }
 func (*bench) Profile() string   { return "strict" }

@@ -36,6 +36,24 @@ func TestPageShowsTheLog(t *testing.T) {
 	}
 }
 
+func TestStatusShowsWhatLimitsWouldRefuse(t *testing.T) {
+	b := newBench(t)
+	h := b.handler(Handler{})
+	if page := get(t, h, "/.soc2/").Body.String(); strings.Contains(page, "Rate limits") {
+		t.Error("a server without limits shows them")
+	}
+	b.limits = []Limit{{Zone: "login", Limit: "10/1m", Mode: "shadow", Allowed: 4711, WouldRefuse: 815, LostKeys: 3}}
+	page := get(t, h, "/.soc2/").Body.String()
+	if want := `<th scope="row">login</th><td>10/1m</td><td>shadow</td><td>4711</td><td>0</td><td>815</td><td>3</td>`; !strings.Contains(page, want) {
+		t.Errorf("the page does not have %s", want)
+	}
+	var s Status
+	decode(t, get(t, h, "/.soc2/v1/status"), &s)
+	if len(s.Limits) != 1 || s.Limits[0] != b.limits[0] {
+		t.Errorf("%+v", s.Limits)
+	}
+}
+
 func TestPageNeedsNoScriptAndNoInlineStyle(t *testing.T) {
 	b := newBench(t)
 	page := get(t, b.handler(Handler{}), "/.soc2/").Body.String()

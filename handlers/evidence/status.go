@@ -31,11 +31,27 @@ type Status struct {
 	AgeSeconds int64     `json:"checkpoint_age_seconds"`
 	Unsigned   int64     `json:"unsigned_records"` // taken since the checkpoint
 
+	Limits []Limit `json:"limits,omitempty"` // zones of the rate limiter
+
 	Changes any `json:"changes,omitempty"` // how the configuration is guarded, and where the admin API listens
 
 	Verify string `json:"verify"` // command
 	Notice string `json:"notice"`
 }
+
+// Limit is what a zone of the rate limiter decided since the process began.
+type Limit struct {
+	Zone        string `json:"zone"`
+	Limit       string `json:"limit"`
+	Mode        string `json:"mode"` // shadow: it refuses nothing
+	Allowed     int64  `json:"allowed"`
+	Refused     int64  `json:"refused"`
+	WouldRefuse int64  `json:"would_refuse"` // while it was a shadow
+	LostKeys    int64  `json:"lost_keys"`    // for want of capacity
+}
+
+// limiter is an app that knows the zones of the rate limiter.
+type limiter interface{ Limits() []Limit }
 
 // changer is an app that knows how changes of the configuration are guarded.
 type changer interface{ ChangeState() any }
@@ -55,6 +71,9 @@ func statusOf(src Source, now time.Time) Status {
 	}
 	if c, ok := src.(changer); ok {
 		s.Changes = c.ChangeState()
+	}
+	if l, ok := src.(limiter); ok {
+		s.Limits = l.Limits()
 	}
 	if err := log.Err(); err != nil {
 		s.State, s.Detail = failing, err.Error()

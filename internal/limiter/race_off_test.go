@@ -1,0 +1,6 @@
+//go:build !race
+
+package limiter
+
+// sparing divides how often tests repeat themselves.
+const sparing = 1
