@@ -78,6 +78,9 @@ func (r *recorder) left() {
 	}
 	r.attemptsMu.Lock()
 	a := r.current()
+	if a != nil && !a.gated && a.load != nil && !sameConfig(a.load.ctx, next) {
+		a = nil // one that is over, and about to be finished
+	}
 	told := a != nil && (a.load != nil || a.gated)
 	if a != nil && a.load == nil {
 		a.load = &load{ctx: next} // announced, by the file watcher for example
