@@ -38,9 +38,6 @@ func provisioned(t testing.TB, h Handler) *Handler {
 	if err := h.Provision(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Validate(); err != nil {
-		t.Fatal(err)
-	}
 	return &h
 }
 

@@ -301,7 +301,7 @@ func FuzzMendCookie(f *testing.F) {
 	f.Add("__Host-a=b; Path=/; Domain=x")
 	f.Add("=;;; SameSite")
 	f.Fuzz(func(t *testing.T, line string) {
-		e := newEnforcement(strict(""))
+		e := newEnforcement(compile([]*Handler{{Profile: Strict, profile: Strict}}))
 		e.secure = true
 		mended := e.mendCookie(line)
 		if mended == "" {
