@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
+	"github.com/caddy-soc2/caddy-soc2/handlers/reports"
 	"github.com/caddy-soc2/caddy-soc2/handlers/witness"
 )
 
@@ -23,17 +24,24 @@ var directives = []struct {
 	name   string
 	before string
 	setup  httpcaddyfile.UnmarshalHandlerFunc
+	routes httpcaddyfile.UnmarshalFunc // in place of setup
 }{
-	{"soc2_audit", "tracing", record.ParseCaddyfile},
-	{"soc2_headers", "header", headers.ParseCaddyfile},
-	{"soc2_evidence", "respond", evidence.ParseCaddyfile},
-	{"soc2_witness", "respond", witness.ParseCaddyfile},
+	{name: "soc2_audit", before: "tracing", setup: record.ParseCaddyfile},
+	{name: "soc2_headers", before: "header", routes: headers.ParseCaddyfile},
+	{name: "soc2_nonces", before: "push", routes: headers.ParseNonces}, // inside encode
+	{name: "soc2_evidence", before: "respond", setup: evidence.ParseCaddyfile},
+	{name: "soc2_reports", before: "respond", setup: reports.ParseCaddyfile},
+	{name: "soc2_witness", before: "respond", setup: witness.ParseCaddyfile},
 }
 
 func init() {
 	httpcaddyfile.RegisterGlobalOption("soc2", parseGlobalOption)
 	for _, d := range directives {
-		httpcaddyfile.RegisterHandlerDirective(d.name, d.setup)
+		if d.routes != nil {
+			httpcaddyfile.RegisterDirective(d.name, d.routes)
+		} else {
+			httpcaddyfile.RegisterHandlerDirective(d.name, d.setup)
+		}
 		httpcaddyfile.RegisterDirectiveOrder(d.name, httpcaddyfile.Before, d.before)
 	}
 }

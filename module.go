@@ -6,6 +6,7 @@
 //	soc2                        app: owns the audit log and the defaults
 //	http.handlers.soc2_audit    keeps one record for each request
 //	http.handlers.soc2_headers  enforces security headers
+//	http.handlers.soc2_reports  takes browsers' reports about them
 //	http.handlers.soc2_evidence serves the log's head, records and status
 //	http.handlers.soc2_witness  serves the witness that an instance is for others
 //	caddy.listeners.soc2        puts the first two before all routes of a server
@@ -28,6 +29,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
+	"github.com/caddy-soc2/caddy-soc2/handlers/reports"
 	"github.com/caddy-soc2/caddy-soc2/handlers/witness"
 	"github.com/caddy-soc2/caddy-soc2/happenings"
 	"github.com/caddy-soc2/caddy-soc2/happenings/metrics"
@@ -38,6 +40,7 @@ func init() {
 	caddy.RegisterModule(new(App))
 	caddy.RegisterModule(new(record.Handler))
 	caddy.RegisterModule(new(headers.Handler))
+	caddy.RegisterModule(new(reports.Handler))
 	caddy.RegisterModule(new(evidence.Handler))
 	caddy.RegisterModule(new(evidence.Admin))
 	caddy.RegisterModule(new(witness.Handler))
