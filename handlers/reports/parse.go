@@ -123,9 +123,9 @@ func origin(blocked string) string {
 	}
 	u, err := url.Parse(blocked)
 	switch {
-	case err != nil:
+	case err != nil || len(u.Host) > 255:
 		return "other"
-	case u.Host != "" && len(u.Host) <= 255 && isName(u.Scheme):
+	case u.Host != "" && isName(u.Scheme):
 		return strings.ToLower(u.Scheme + "://" + u.Host)
 	case u.Scheme != "" && len(u.Scheme) < 32:
 		return u.Scheme // data, blob, chrome-extension, …
