@@ -295,6 +295,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		default:
 			return d.Errf("soc2_reports has no option %q: it has rate, interval and groups", name)
 		}
+		if err == nil && (name == "rate" && h.Rate == 0 || name == "groups" && h.Groups == 0) {
+			err = errors.New("it is at least 1")
+		}
 		if err != nil {
 			return d.Errf("%s %q: %v", name, arg, err)
 		}
