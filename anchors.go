@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -94,20 +95,30 @@ func (t *Timestamp) client() (*tsa.Client, error) {
 	if d := time.Duration(t.Interval); d != 0 && d < minTimestampInterval {
 		return nil, fmt.Errorf("interval %s: it must be at least %s", d, minTimestampInterval)
 	}
-	roots, err := x509.SystemCertPool()
-	if t.Roots != "" {
-		var pem []byte
-		if pem, err = os.ReadFile(t.Roots); err == nil {
-			if roots = x509.NewCertPool(); !roots.AppendCertsFromPEM(pem) {
-				err = fmt.Errorf("%s holds no PEM certificate", t.Roots)
-			}
-		}
+	if u, err := url.Parse(t.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, errors.New("its URL must begin with http:// or https:// and a host")
 	}
+	roots, err := t.pool()
 	if err != nil {
-		return nil, fmt.Errorf("roots: %w", err)
+		return nil, fmt.Errorf("roots: %w: name a file with the authority's root certificates (PEM), or leave roots out to trust those of the system", err)
 	}
-	c := &tsa.Client{URL: t.URL, Roots: roots}
-	return c, nil
+	return &tsa.Client{URL: t.URL, Roots: roots}, nil
+}
+
+// pool holds the certificates that the authority's must lead to.
+func (t *Timestamp) pool() (*x509.CertPool, error) {
+	if t.Roots == "" {
+		return x509.SystemCertPool()
+	}
+	pem, err := os.ReadFile(t.Roots)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no PEM certificate", t.Roots)
+	}
+	return roots, nil
 }
 
 // WitnessServer makes this instance a witness for the logs of others. The

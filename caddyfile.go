@@ -65,6 +65,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //		instance <name>
 //		profile  baseline|strict|api
 //		data_dir <path>
+//		unmatched <status>
 //		audit {
 //			mode       durable|async|strict
 //			on_failure refuse|count
@@ -89,6 +90,13 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			dir      <path>
 //			log      <vkey>...
 //		}
+//		certificates {
+//			expiring <duration>...
+//		}
+//		upstreams {
+//			sample  <duration>
+//			traffic <duration>
+//		}
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's name
@@ -104,13 +112,19 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = text(d, &a.ProfileName)
 		case "data_dir":
 			err = text(d, &a.DataDir)
+		case "unmatched":
+			err = a.unmatched(d)
 		case "audit":
 			err = a.Audit.unmarshal(d)
 		case "witness_server":
 			a.Witness = new(WitnessServer)
 			err = a.Witness.unmarshal(d)
+		case "certificates":
+			err = a.certificates(d)
+		case "upstreams":
+			err = a.upstreams(d)
 		default:
-			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, audit and witness_server", d.Val())
+			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, unmatched, audit, witness_server, certificates and upstreams", d.Val())
 		}
 		if err != nil {
 			return err
@@ -173,6 +187,9 @@ func (a *Audit) checkpoint(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return d.Errf("soc2 audit checkpoint every %q: it is not a duration like 10s", args[1])
 	}
+	if interval <= 0 {
+		return d.Errf("soc2 audit checkpoint every %q: it must be at least %s; leave it out for the default", args[1], minCheckpointInterval)
+	}
 	a.CheckpointInterval = caddy.Duration(interval)
 	return nil
 }
@@ -186,11 +203,17 @@ func (a *Audit) scrub(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return d.Errf("soc2 audit scrub every %q: it is not a duration like 24h", args[1])
 	}
+	if interval <= 0 {
+		return d.Errf("soc2 audit scrub every %q: it must be at least %s; the log cannot be kept without verifying itself", args[1], minScrub)
+	}
 	a.ScrubInterval = caddy.Duration(interval)
 	if len(args) == 3 {
 		n, err := humanize.ParseBytes(args[2])
-		if err != nil || n == 0 || n > 1<<31-1 {
+		if err != nil || n > 1<<31-1 {
 			return d.Errf("soc2 audit scrub rate %q: it is not a size like 8MiB", args[2])
+		}
+		if n < minScrubRate {
+			return d.Errf("soc2 audit scrub rate %q: it must be at least 256KiB", args[2])
 		}
 		a.ScrubRate = int(n)
 	}
@@ -297,6 +320,9 @@ func duration(d *caddyfile.Dispenser, to *caddy.Duration) error {
 	if err != nil {
 		return d.Errf("%s %q: it is not a duration like 10s", name, arg)
 	}
+	if v <= 0 {
+		return d.Errf("%s %q: it must be more than nothing; leave %s out for the default", name, arg, name)
+	}
 	*to = caddy.Duration(v)
 	return nil
 }
@@ -311,6 +337,9 @@ func size(d *caddyfile.Dispenser, to *int) error {
 	n, err := humanize.ParseBytes(arg)
 	if err != nil || n > 1<<31-1 {
 		return d.Errf("%s %q: it is not a size like 16MiB", name, arg)
+	}
+	if n == 0 {
+		return d.Errf("%s %q: it must be more than nothing; leave %s out for the default", name, arg, name)
 	}
 	*to = int(n)
 	return nil

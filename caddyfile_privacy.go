@@ -168,8 +168,20 @@ func memberName(short string) string {
 		return personal.Peer
 	case "user":
 		return personal.User
+	case "client_port":
+		return personal.ClientPort
 	case "agent":
 		return personal.Agent
+	case "path":
+		return personal.Path
+	case "query":
+		return personal.Query
+	case "headers":
+		return personal.Headers
+	case "sni":
+		return personal.SNI
+	case "client_cert":
+		return personal.ClientCert
 	}
 	return short
 }

@@ -32,7 +32,8 @@ the log that it leaves. The log is verified offline by anyone who has its
 verifier key; it is evidence for an auditor, not an attestation.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.AddCommand(proxyCommand(), verifyCommand(), showCommand(), tailCommand(),
-				exportCommand(), keyCommand(), forgetCommand(), holdCommand(), healthcheckCommand())
+				exportCommand(), openCommand(), pseudonymCommand(), keyCommand(), forgetCommand(), holdCommand(),
+				healthcheckCommand(), boundaryCommand(), upstreamsCommand())
 		},
 	})
 }
@@ -91,6 +92,9 @@ func dirOf(cmd *cobra.Command) string {
 
 // recordsOf opens the records of a log for reading.
 func recordsOf(dir string) (records.Dir, error) {
+	if inside := records.Inside(dir); inside != "" {
+		return records.Dir{}, fmt.Errorf("%s is not an audit log: did you mean %s?", dir, inside)
+	}
 	if _, err := os.Stat(filepath.Join(dir, records.Folder)); err != nil {
 		return records.Dir{}, fmt.Errorf("%s is not an audit log: %w: name its directory with --dir", dir, err)
 	}
@@ -108,7 +112,7 @@ uses a key that came another way, and the command soc2-verify.
 Exit status: 0 verified, 1 evidence of tampering or gaps, 2 wrong usage,
 3 the verification could not be made.`,
 		cobra.MaximumNArgs(1), runVerify)
-	cmd.Flags().StringArray("key", nil, "verifier key, NAME+HASH+KEY, or a file with it; may be repeated")
+	cmd.Flags().StringArray("key", nil, "verifier key, NAME+HASH+KEY, or a file with it; a retired one with @N, the log.open record that retired it; may be repeated")
 	cmd.Flags().StringArray("checkpoint", nil, "file with a checkpoint that was kept, with which the log must be consistent; may be repeated")
 	cmd.Flags().String("state", "", "file that keeps how far the log was verified, to go on from there and to find a log that was put back")
 	cmd.Flags().Bool("full", false, "read all of the log again, in spite of the state")
@@ -120,6 +124,9 @@ Exit status: 0 verified, 1 evidence of tampering or gaps, 2 wrong usage,
 
 func runVerify(cmd *cobra.Command, args []string) (int, error) {
 	dir := logDir(args)
+	if inside := records.Inside(dir); inside != "" {
+		return verify.ExitUsage, fmt.Errorf("%s is not an audit log: did you mean %s?", dir, inside)
+	}
 	list, _ := cmd.Flags().GetStringArray("key")
 	if len(list) == 0 {
 		name := filepath.Join(filepath.Dir(filepath.Clean(dir)), filepath.FromSlash(keyFile))

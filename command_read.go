@@ -211,12 +211,8 @@ func exportRecords(ctx context.Context, cmd *cobra.Command, dir records.Dir, for
 		return 2, fmt.Errorf("--format %q: choose one of %s", format, strings.Join(export.Names(), ", "))
 	}
 	opt.Selection.Kinds, _ = cmd.Flags().GetStringArray("kind")
-	for name, bound := range map[string]*export.Bound{"from": &opt.Selection.From, "to": &opt.Selection.To} {
-		text, _ := cmd.Flags().GetString(name)
-		var err error
-		if *bound, err = export.ParseBound(text); err != nil {
-			return 2, fmt.Errorf("--%s %w", name, err)
-		}
+	if err := selectionOf(cmd, &opt.Selection); err != nil {
+		return 2, err
 	}
 	name, _ := cmd.Flags().GetString("out")
 	var p export.Provenance

@@ -29,7 +29,7 @@ func (a *App) inscribe(r audit.Body) error {
 // too.
 func (a *App) erased(e personal.Erasure, o evidence.Order, err error) (any, error) {
 	if err != nil && e.Keys == 0 {
-		if errors.Is(err, hold.ErrHeld) {
+		if errors.Is(err, hold.ErrHeld) || errors.Is(err, personal.ErrPeriod) {
 			return nil, refused("%w", err)
 		}
 		return nil, err
@@ -76,7 +76,7 @@ func (a *App) Hold(o evidence.Order) (any, error) {
 	if err := a.privacy.holds.Set(order); err != nil {
 		return nil, refused("%w", err)
 	}
-	return order, a.inscribe(&audit.LogHold{Time: time.Now(), Action: "set", Name: o.Name, Reason: o.Reason, By: o.By})
+	return map[string]string{"set": o.Name}, a.inscribe(&audit.LogHold{Time: time.Now(), Action: "set", Name: o.Name, Reason: o.Reason, By: o.By})
 }
 
 // Release ends a legal hold.
@@ -111,7 +111,23 @@ func (a *App) Verify(ctx context.Context, _ evidence.Order) (any, error) {
 	if err := log.Scrub(ctx); err != nil {
 		return nil, err
 	}
-	return log.Scrubbed(), nil
+	r := log.Scrubbed()
+	if r == nil {
+		return nil, errors.New("the verification left no result")
+	}
+	return verification{r.Time, r.Outcome, r.First, r.Records, r.Bytes, r.Problems, int64(r.Duration)}, nil
+}
+
+// verification is the log.verify record of a verification, as it is answered:
+// its members have the same names.
+type verification struct {
+	Time     time.Time `json:"time"`
+	Outcome  string    `json:"outcome"`
+	First    int64     `json:"first"`
+	Records  int64     `json:"records"`
+	Bytes    int64     `json:"bytes"`
+	Problems []string  `json:"problems,omitempty"`
+	Duration int64     `json:"duration_ns"`
 }
 
 var _ evidence.Keeper = (*App)(nil)

@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit/policy"
 	"github.com/caddy-soc2/caddy-soc2/happenings/ledger"
 	"github.com/caddy-soc2/caddy-soc2/happenings/metrics"
+	"github.com/caddy-soc2/caddy-soc2/happenings/wire"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -41,149 +42,18 @@ type sharedLog struct {
 	rejoin   sync.Mutex  // serializes reopening
 
 	counters policy.Counters // requests that policies left out
-	teller   chan struct{}   // closed when the telling of them is to end
-	told     chan struct{}   // closed when it has ended
 
-	mu       sync.Mutex // guards the fields below
-	requests int
-	left     bool          // no configuration has the log
-	closed   chan struct{} // closed when the log is; made when the last configuration leaves
+	life   sync.Mutex    // guards the fields below, and that the log is closed once
+	wire   *wire.Teller  // tells what reached no handler
+	teller chan struct{} // closed when the telling of the counters is to end; nil: shut
+	told   chan struct{} // closed when it has ended
+
+	users     users         // who keeps it open
+	closeWait time.Duration // for the disk when it is closed; default: the constant
 }
 
-// leaving holds the logs that only requests still use, by directory.
-var leaving sync.Map
-
-func init() {
-	caddy.OnExit(func(context.Context) { awaitLeaving(exitWait) })
-}
-
-// exitWait is how long the process stays for the records of requests that end
-// with it, such as those of WebSockets.
-const exitWait = 2 * time.Second
-
-func awaitLeaving(limit time.Duration) {
-	deadline := time.NewTimer(limit)
-	defer deadline.Stop()
-	leaving.Range(func(_, v any) bool {
-		s, _ := v.(*sharedLog)
-		select {
-		case <-s.closed:
-			return true
-		case <-deadline.C:
-			s.cutOff()
-			return false
-		}
-	})
-}
-
-// begin lets a request in: the log stays open until end. While the log takes
-// no records, requests are refused unless they only count.
-func (s *sharedLog) begin(counts bool) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	log := s.get()
-	err := log.Ready() // under the lock: close holds it
-	if err != nil && (!counts || errors.Is(err, audit.ErrClosed)) {
-		log.Miss(causeOf(err), audit.Missed{Refused: 1})
-		return err
-	}
-	s.requests++
-	return nil
-}
-
-func (s *sharedLog) end() {
-	s.mu.Lock()
-	s.requests--
-	last := s.left && s.requests == 0
-	s.mu.Unlock()
-	if last {
-		_ = s.close()
-	}
-}
-
-// Hold implements ledger.Book.
-func (s *sharedLog) Hold() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if errors.Is(s.get().Ready(), audit.ErrClosed) {
-		return false
-	}
-	s.requests++
-	return true
-}
-
-// Release implements ledger.Book.
-func (s *sharedLog) Release() { s.end() }
-
-// Write implements ledger.Book.
-func (s *sharedLog) Write(r audit.Body, wait bool) error {
-	err := s.appendNow(r, s.instance, wait)
-	if err != nil {
-		s.miss(err, audit.Missed{Other: 1})
-	}
-	return err
-}
-
-// Log implements ledger.Book.
-func (s *sharedLog) Log() *audit.Log { return s.get() }
-
-// cutOff closes the log under the requests that still run. They are counted.
-func (s *sharedLog) cutOff() {
-	s.mu.Lock()
-	running := s.requests
-	s.mu.Unlock()
-	s.get().Miss(audit.CauseExit, audit.Missed{Served: int64(running)})
-	_ = s.shut() // it has said in the server's log what went wrong
-}
-
-// Destruct closes the log when the last request has ended. It implements
-// caddy.Destructor: no configuration has the log any more.
-func (s *sharedLog) Destruct() error {
-	s.mu.Lock()
-	s.left, s.closed = true, make(chan struct{})
-	running := s.requests > 0
-	if running {
-		leaving.Store(s.dir, s)
-	}
-	s.mu.Unlock()
-	if running {
-		return nil
-	}
-	return s.close()
-}
-
-// close closes the log, unless a configuration took it back.
-func (s *sharedLog) close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.left {
-		return nil
-	}
-	defer close(s.closed)
-	leaving.CompareAndDelete(s.dir, s)
-	return s.shut()
-}
-
-// takeBack returns the log of a directory that only requests still use.
-func takeBack(dir string) *sharedLog {
-	v, ok := leaving.LoadAndDelete(dir)
-	if !ok {
-		return nil
-	}
-	s, _ := v.(*sharedLog)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	select {
-	case <-s.closed: // the last request has just ended
-		return nil
-	default:
-		s.left = false
-		return s
-	}
-}
-
-// joinLog opens the log of an app or joins it if it is open. A log that failed
-// is opened again, which reads back what the disk holds.
+// joinLog opens the log of an app or joins it if it is open. One whose files
+// were replaced is opened again.
 func joinLog(a *App) (*sharedLog, error) {
 	dir, err := filepath.Abs(a.Audit.Dir)
 	if err != nil {
@@ -227,12 +97,15 @@ func logKeys(a *App, dir string) (audit.KeySet, error) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, checkpoint.File)); err == nil {
 		keys, err := source.LoadSet()
-		if errors.Is(err, fs.ErrNotExist) {
+		if _, inFile := source.File(); inFile && errors.Is(err, fs.ErrNotExist) { // of others the error says what to do
 			return keys, fmt.Errorf("%w: it is the key of the log in %s: put it back, or set audit dir to another directory to begin a new log", err, dir)
 		}
 		return keys, err
 	}
 	if _, err := source.Ensure(durable.OS{}, a.InstanceName+"/soc2"); err != nil {
+		if _, inFile := source.File(); !inFile {
+			return audit.KeySet{}, err
+		}
 		return audit.KeySet{}, remedy(err, "make it writable, or set data_dir or audit key to a place that is")
 	}
 	return source.LoadSet()
@@ -268,8 +141,9 @@ func remedy(err error, what string) error {
 	return err
 }
 
-// join checks that a configuration may use the open log, and opens it again if
-// it failed.
+// join checks that a configuration may use the open log. A log that failed heals
+// itself, and counts what it misses until then, so it is left alone; but one
+// whose directory is another now waits for somebody to open it again.
 func (s *sharedLog) join(a *App, keys audit.KeySet) error {
 	s.rejoin.Lock()
 	defer s.rejoin.Unlock()
@@ -280,25 +154,42 @@ func (s *sharedLog) join(a *App, keys audit.KeySet) error {
 	if n := len(keys.Cosigners()); n != len(log.Keys())-1 {
 		caddy.Log().Named("soc2").Warn("the log's keys have changed; a restart takes them up", zap.String("key", a.Audit.Key))
 	}
-	if log.Err() == nil {
+	if !errors.Is(log.Err(), audit.ErrReplaced) {
 		return nil
 	}
-	_ = s.shut() // it failed already, and has said why
+	return s.reopen(a, keys)
+}
+
+// reopen opens the log's directory anew. The log that was open is given up only
+// when the new one is there: where another directory has its name. In its own
+// directory, which it locks, it must be closed before. In either case what it
+// counts, also while there is no new one, is told by the next.
+func (s *sharedLog) reopen(a *App, keys audit.KeySet) error {
+	old := s.get()
 	log, err := openLog(a, s.dir, keys)
+	if errors.Is(err, durable.ErrLocked) {
+		_ = s.shut(s.patience()) // it failed already, and has said why
+		log, err = openLog(a, s.dir, keys)
+	}
 	if err != nil {
 		return err
 	}
+	_ = s.shut(s.patience())
 	s.use(log, a.InstanceName)
+	log.Inherit(old)
 	s.lost.Store(false)
 	return nil
 }
 
 // use makes a log that was just opened the one that is shared.
 func (s *sharedLog) use(log *audit.Log, instance string) {
+	s.life.Lock()
+	defer s.life.Unlock()
 	s.log.Store(log)
 	s.notary.Store(newNotary(log, instance))
 	s.teller, s.told = make(chan struct{}), make(chan struct{})
 	go s.tell(instance, s.teller, s.told)
+	s.tellWire(instance)
 }
 
 // tellEvery is how often the requests that policies leave out are recorded.
@@ -332,14 +223,6 @@ func (s *sharedLog) tellOmitted(instance string) {
 	}
 }
 
-// shut closes the log, and what works for it.
-func (s *sharedLog) shut() error {
-	close(s.teller)
-	<-s.told
-	s.notary.Load().Close()
-	return s.get().Close()
-}
-
 func (s *sharedLog) get() *audit.Log { return s.log.Load() }
 
 // configure applies the settings of the configuration that now runs.
@@ -357,6 +240,18 @@ func (s *sharedLog) configure(a *App) error {
 }
 
 var _ ledger.Book = (*sharedLog)(nil)
+
+// Write implements ledger.Book.
+func (s *sharedLog) Write(r audit.Body, wait bool) error {
+	err := s.appendNow(r, s.instance, wait)
+	if err != nil {
+		s.miss(err, audit.Missed{Other: 1})
+	}
+	return err
+}
+
+// Log implements ledger.Book.
+func (s *sharedLog) Log() *audit.Log { return s.get() }
 
 func (s *sharedLog) leave() error {
 	_, err := logs.Delete(s.dir)
@@ -385,7 +280,14 @@ func (s *sharedLog) appendNow(r audit.Body, instance string, wait bool) error {
 
 // record appends the record of a request. It ends what begin began.
 func (s *sharedLog) record(ev *audit.Event, instance string, wait, counts bool) error {
-	defer s.end()
+	if !s.beginRecord() { // it was counted when it was cut off
+		s.end()
+		if counts {
+			return nil
+		}
+		return audit.ErrClosed
+	}
+	defer s.endRecord()
 	err := s.appendNow(ev, instance, wait)
 	if err == nil {
 		metrics.Count(metrics.Of(ev))

@@ -17,10 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
-	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -33,6 +29,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/witness"
 	"github.com/caddy-soc2/caddy-soc2/happenings"
 	"github.com/caddy-soc2/caddy-soc2/happenings/metrics"
+	"github.com/caddy-soc2/caddy-soc2/happenings/upstreams"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -60,6 +57,12 @@ type App struct {
 	// api. Default: baseline.
 	ProfileName string `json:"profile,omitempty"`
 
+	// Unmatched is the status of requests that no route answers, on servers with
+	// the listener wrapper: 200, with which Caddy answers them, empty, or a
+	// status from 400 to 599, which is an error that a site's error routes may
+	// answer. Default: 404 if the profile is strict, otherwise 200.
+	Unmatched int `json:"unmatched,omitempty"`
+
 	// DataDir is the directory of the log and of its key. Placeholders
 	// like {env.NAME} are replaced. Default: soc2 in Caddy's data directory.
 	DataDir string `json:"data_dir,omitempty"`
@@ -70,12 +73,15 @@ type App struct {
 	// Witness makes this instance a witness for the logs of others.
 	Witness *WitnessServer `json:"witness_server,omitempty"`
 
+	State
+
 	log        *sharedLog
 	locked     error // why there is no log
 	anchors    notary.Config
 	witness    sharedWitness
 	useWitness func() error // applies the settings of Witness
 	privacy    privacy
+	taps       taps
 }
 
 // Audit says how the audit log is kept.
@@ -94,7 +100,7 @@ type Audit struct {
 	OnFailure string `json:"on_failure,omitempty"`
 
 	// QueueBytes is how many bytes of records may wait for the disk. When it is
-	// full requests wait. Default: 16777216 (16 MiB).
+	// full requests wait. Default: 16777216 (16 MiB). Minimum: 1048576 (1 MiB).
 	QueueBytes int `json:"queue_bytes,omitempty"`
 
 	// Deadline is how long the disk may take to answer before on_failure
@@ -128,7 +134,7 @@ type Audit struct {
 	ScrubInterval caddy.Duration `json:"scrub_interval,omitempty"`
 
 	// ScrubRate is how many bytes of the log are read in a second at most while
-	// it verifies itself. Default: 8388608 (8 MiB).
+	// it verifies itself. Default: 8388608 (8 MiB). Minimum: 262144 (256 KiB).
 	ScrubRate int `json:"scrub_rate,omitempty"`
 
 	Anchors
@@ -159,16 +165,6 @@ const (
 	witnessKeyFile = "keys/witness.key"
 )
 
-const (
-	defaultCheckpointInterval = 10 * time.Second
-	minCheckpointInterval     = 100 * time.Millisecond
-
-	minQueueBytes = 1 << 20
-	minDeadline   = 100 * time.Millisecond
-	minRetain     = 24 * time.Hour
-	minScrub      = time.Minute
-)
-
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "soc2", New: func() caddy.Module { return new(App) }}
@@ -189,6 +185,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := registerMetrics(ctx); err != nil {
 		return fmt.Errorf("soc2: metrics: %w", err)
 	}
+	if err := a.taps.provision(ctx, a); err != nil {
+		return err
+	}
+	return a.open()
+}
+
+// open opens the log, and the keys that belong to it, or joins them.
+func (a *App) open() error {
 	log, err := joinLog(a)
 	if errors.Is(err, durable.ErrLocked) {
 		a.locked = err // "caddy validate" is right beside a running server; Start is not
@@ -204,90 +208,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return a.openWitness()
 }
 
-func (a *App) setDefaults() error {
-	repl := caddy.NewReplacer()
-	for _, s := range []*string{&a.InstanceName, &a.DataDir, &a.Audit.Dir, &a.Audit.Key} {
-		*s = repl.ReplaceKnown(*s, "")
-	}
-	if a.InstanceName == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return fmt.Errorf("soc2: instance: the host has no name: set instance: %w", err)
-		}
-		a.InstanceName = host
-	}
-	if a.ProfileName == "" {
-		a.ProfileName = headers.Baseline
-	}
-	if a.DataDir == "" {
-		a.DataDir = defaultDataDir()
-	}
-	if a.Audit.Mode == "" {
-		a.Audit.Mode = modeDurable
-	}
-	if a.Audit.OnFailure == "" {
-		a.Audit.OnFailure = onFailureRefuse
-	}
-	if a.Audit.Dir == "" {
-		a.Audit.Dir = filepath.Join(a.DataDir, logFolder)
-	}
-	if a.Audit.Key == "" {
-		a.Audit.Key = filepath.Join(a.DataDir, filepath.FromSlash(keyFile))
-	}
-	if w := a.Witness; w != nil {
-		w.setDefaults(a)
-	}
-	if a.Audit.CheckpointInterval == 0 {
-		a.Audit.CheckpointInterval = caddy.Duration(defaultCheckpointInterval)
-	}
-	return nil
-}
-
-func defaultDataDir() string { return filepath.Join(caddy.AppDataDir(), dataFolder) }
-
-func (a *App) check() error {
-	if strings.ContainsAny(a.InstanceName, " +\t\r\n") {
-		return fmt.Errorf("soc2: instance %q: a name has no spaces and no plus", a.InstanceName)
-	}
-	if !headers.Known(a.ProfileName) {
-		return fmt.Errorf("soc2: profile %q: choose baseline, strict or api", a.ProfileName)
-	}
-	if err := a.Audit.check(); err != nil {
-		return err
-	}
-	var err error
-	a.anchors, err = a.Audit.notaryConfig()
-	return err
-}
-
-func (a *Audit) check() error {
-	if a.Mode != modeDurable && a.Mode != modeAsync && a.Mode != modeStrict {
-		return fmt.Errorf("soc2: audit mode %q: choose durable, async or strict", a.Mode)
-	}
-	if a.OnFailure != onFailureRefuse && a.OnFailure != onFailureCount {
-		return fmt.Errorf("soc2: audit on_failure %q: choose refuse or count", a.OnFailure)
-	}
-	if n := a.QueueBytes; n != 0 && n < minQueueBytes {
-		return fmt.Errorf("soc2: audit queue_bytes %d: it must be at least %d", n, minQueueBytes)
-	}
-	if d := time.Duration(a.Deadline); d != 0 && d < minDeadline {
-		return fmt.Errorf("soc2: audit deadline %s: it must be at least %s", d, minDeadline)
-	}
-	if d := time.Duration(a.Retain); d != 0 && d < minRetain {
-		return fmt.Errorf("soc2: audit retain %s: it must be at least %s", d, minRetain)
-	}
-	if d := time.Duration(a.ScrubInterval); d != 0 && d < minScrub {
-		return fmt.Errorf("soc2: audit scrub_interval %s: it must be at least %s", d, minScrub)
-	}
-	if a.ScrubRate < 0 {
-		return fmt.Errorf("soc2: audit scrub_rate %d: it must not be negative", a.ScrubRate)
-	}
-	if d := time.Duration(a.CheckpointInterval); d < minCheckpointInterval {
-		return fmt.Errorf("soc2: audit checkpoint_interval %s: it must be at least %s", d, minCheckpointInterval)
-	}
-	return nil
-}
-
 // Start applies the settings that a rejected configuration must not touch.
 func (a *App) Start() error {
 	if a.locked != nil {
@@ -298,11 +218,22 @@ func (a *App) Start() error {
 			return fmt.Errorf("soc2: witness: %w", err)
 		}
 	}
-	return a.log.configure(a)
+	if err := a.privacy.use(); err != nil {
+		return err
+	}
+	if err := a.log.configure(a); err != nil {
+		return err
+	}
+	a.taps.start()
+	return nil
 }
 
-// Stop does nothing: requests may still be running and want their records.
-func (a *App) Stop() error { return nil }
+// Stop ends what watches the server. The log stays open: requests may still be
+// running and want their records.
+func (a *App) Stop() error {
+	a.taps.stop()
+	return nil
+}
 
 // Cleanup leaves the log. The last configuration to leave closes it.
 func (a *App) Cleanup() error {
@@ -385,6 +316,7 @@ func safe(method string) bool {
 
 // Record implements record.Recorder.
 func (a *App) Record(ev *audit.Event, request, response http.Header) error {
+	upstreams.Count(ev)
 	recorded, err := a.privacy.apply(ev, request, response)
 	if !recorded {
 		metrics.Count(metrics.LeftOut)

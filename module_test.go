@@ -35,6 +35,7 @@ type site struct {
 	data        string
 	https, http int
 	client      *http.Client
+	stock       bool // without the listener wrapper
 }
 
 func newSite(t *testing.T) *site {
@@ -67,7 +68,8 @@ func freePort(t *testing.T) int {
 	return 0
 }
 
-// load runs a Caddyfile. GLOBAL stands for the options that every test needs.
+// load runs a Caddyfile. GLOBAL stands for the options that every test needs,
+// ROOT for a directory of the test, DATA for that of soc2 in it.
 func (s *site) load(caddyfile string) error {
 	s.t.Helper()
 	global := fmt.Sprintf(`
@@ -78,14 +80,18 @@ func (s *site) load(caddyfile string) error {
 	storage file_system %s/caddy
 	http_port %d
 	default_bind 127.0.0.1
+`, s.data, s.http)
+	if !s.stock {
+		global += `
 	servers {
 		listener_wrappers {
 			soc2
 			tls
 		}
 	}
-`, s.data, s.http)
-	r := strings.NewReplacer("GLOBAL", global, "DATA", filepath.Join(s.data, "soc2"), "SITE", fmt.Sprintf("https://localhost:%d", s.https))
+`
+	}
+	r := strings.NewReplacer("GLOBAL", global, "DATA", filepath.Join(s.data, "soc2"), "ROOT", s.data, "SITE", fmt.Sprintf("https://localhost:%d", s.https))
 	out, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(r.Replace(caddyfile)), nil)
 	if err != nil {
 		return err
@@ -488,6 +494,24 @@ func TestRejectedConfigurationsNameTheRemedy(t *testing.T) {
 		"open key file":    {"audit {\n key " + open + "\n}", "chmod 600"},
 		"interval":         {"audit {\n checkpoint every 1ms\n}", "at least 100ms"},
 		"instance as name": {"instance \"a b\"", "no spaces"},
+		"time stamps":      {"audit {\n timestamp nonsense\n}", "http:// or https://"},
+		"rule":             {"audit {\n rule static none\n}", "needs one"},
+		"pseudonym":        {"audit {\n pseudonymize bogus\n}", "must be client.ip"},
+		"period":           {"audit {\n pseudonymize {\n period year\n}\n}", "day, week, month or quarter"},
+		"recipient":        {"audit {\n encrypt bogus\n}", "age1"},
+		"sealed member":    {"audit {\n encrypt age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p {\n members request.body\n}\n}", "must be one of"},
+		"no checkpoints":   {"audit {\n checkpoint every 0s\n}", "at least 100ms"},
+		"no queue":         {"audit {\n queue 0\n}", "leave queue out for the default"},
+		"small queue":      {"audit {\n queue 1KiB\n}", "audit queue 1024 (queue_bytes): it must be at least 1048576 bytes"},
+		"no deadline":      {"audit {\n deadline 0\n}", "leave deadline out for the default"},
+		"no retention":     {"audit {\n retain 0s\n}", "leave retain out for the default"},
+		"no scrubbing":     {"audit {\n scrub every 0s\n}", "at least 1m0s"},
+		"much scrubbing":   {"audit {\n scrub every 1s\n}", "audit scrub every 1s (scrub_interval): it must be at least 1m0s"},
+		"slow scrubbing":   {"audit {\n scrub every 24h 1B\n}", "at least 256KiB"},
+		"no witnessing":    {"audit {\n witness_interval 0\n}", "leave witness_interval out for the default"},
+		"no stamping":      {"audit {\n timestamp http://tsa.example {\n interval 0s\n}\n}", "leave interval out for the default"},
+		"no roots":         {"audit {\n timestamp http://tsa.example {\n roots /nonexistent\n}\n}", "name a file with the authority's root certificates (PEM), or leave roots out"},
+		"witnessed log":    {"witness_server {\n log bogus\n}", "NAME+HASH+KEY"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := s.load(fmt.Sprintf(minimal, "test", c.options, "x", ""))
@@ -496,8 +520,10 @@ func TestRejectedConfigurationsNameTheRemedy(t *testing.T) {
 			}
 		})
 	}
-	if _, err := os.Stat(s.dir()); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a rejected configuration made a log: %v", err)
+	for _, name := range []string{"log", "witness", "keys/witness.key", "keys/pseudonyms", "keys/personal"} {
+		if _, err := os.Stat(filepath.Join(s.data, "soc2", name)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("a rejected configuration made %s: %v", name, err)
+		}
 	}
 }
 

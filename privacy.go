@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -63,12 +64,54 @@ type Encrypt struct {
 	MaxSubjects int `json:"max_subjects,omitempty"`
 }
 
-// The names of directories below the data directory.
+// The names of directories below the data directory. Both kinds of keys have
+// directories of their own in that of keys.
 const (
-	pseudonymsFolder = "keys/pseudonyms"
-	personalFolder   = "keys/personal"
-	holdsFolder      = "state"
+	keysFolder  = "keys"
+	holdsFolder = "state"
 )
+
+// check finds what is wrong with the settings before anything is made.
+func (p *Privacy) check() error {
+	if _, err := policy.Compile(p.Policy, new(policy.Counters)); err != nil {
+		return fmt.Errorf("soc2: %w", err)
+	}
+	if c := p.Pseudonymize; c != nil {
+		if _, err := personal.NewProtector(nil, nil, c.Members); err != nil {
+			return fmt.Errorf("soc2: audit pseudonymize: %w", err)
+		}
+		if _, err := c.unit().At(time.Now()); err != nil {
+			return fmt.Errorf("soc2: audit pseudonymize: %w", err)
+		}
+	}
+	if c := p.Encrypt; c != nil {
+		sealer, err := c.config()
+		if err == nil {
+			err = sealer.Check()
+		}
+		if err != nil {
+			return fmt.Errorf("soc2: audit encrypt: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *Pseudonymize) unit() personal.Unit {
+	if c.Period == "" {
+		return personal.Month
+	}
+	return c.Period
+}
+
+func (c *Encrypt) config() (personal.SealerConfig, error) {
+	recipients, err := personal.ParseRecipients(c.Recipients)
+	if err != nil {
+		return personal.SealerConfig{}, fmt.Errorf("recipients: %w", err)
+	}
+	return personal.SealerConfig{
+		Recipients: recipients, Members: c.Members, Subjects: c.Subjects, MaxSubjects: c.MaxSubjects,
+	}, nil
+}
 
 // privacy is Privacy at work. Parts of it are shared through reloads.
 type privacy struct {
@@ -79,18 +122,49 @@ type privacy struct {
 
 	pseudonyms *kept[*personal.Pseudonyms]
 	sealer     *kept[*personal.Sealer]
+	changes    []func() error // apply the settings to what is shared
 }
 
-// stores holds what is open once in a process, by directory: keys that
+// use applies the settings of the configuration that now runs to what it shares
+// with the one before.
+func (p *privacy) use() error {
+	for _, change := range p.changes {
+		if err := change(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stores holds what is open once in a process, by directory and kind: keys that
 // configurations share through a reload.
 var stores = caddy.NewUsagePool()
 
-// kept is something open that configurations share. Its settings cannot change
-// while it is open.
+// kept is something open that configurations share.
 type kept[T io.Closer] struct {
-	dir      string
+	name string
+	it   T
+
+	mu       sync.Mutex // guards the field below
 	settings []byte
-	it       T
+}
+
+// set applies settings, if they are others than it has.
+func (k *kept[T]) set(settings any, apply func(T) error) error {
+	text, err := json.Marshal(settings)
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if bytes.Equal(k.settings, text) {
+		return nil
+	}
+	if err := apply(k.it); err != nil {
+		return err
+	}
+	k.settings = text
+	return nil
 }
 
 // Destruct implements caddy.Destructor.
@@ -101,27 +175,28 @@ func (k *kept[T]) release() error {
 	if k == nil {
 		return nil
 	}
-	_, err := stores.Delete(k.dir)
+	_, err := stores.Delete(k.name)
 	return err
 }
 
-// keep opens something in a directory or joins it.
-func keep[T io.Closer](dir string, settings any, open func() (T, error)) (*kept[T], error) {
+// keep opens something with some settings or joins it as it is, by its directory
+// and its kind.
+func keep[T io.Closer](name string, settings any, open func() (T, error)) (*kept[T], error) {
 	text, err := json.Marshal(settings)
 	if err != nil {
 		return nil, err
 	}
-	v, _, err := stores.LoadOrNew(dir, func() (caddy.Destructor, error) {
+	v, _, err := stores.LoadOrNew(name, func() (caddy.Destructor, error) {
 		it, err := open()
-		return &kept[T]{dir, text, it}, err
+		return &kept[T]{name: name, it: it, settings: text}, err
 	})
 	if err != nil {
 		return nil, err
 	}
 	k, ok := v.(*kept[T])
-	if !ok || !bytes.Equal(k.settings, text) {
-		_, _ = stores.Delete(dir) // it stays open for the configuration that runs
-		return nil, errors.New("its settings cannot change while the server runs: restart to change them")
+	if !ok {
+		_, _ = stores.Delete(name)
+		return nil, fmt.Errorf("%s is in use for something else", name)
 	}
 	return k, nil
 }
@@ -167,28 +242,27 @@ func (a *App) openPrivacy() (err error) {
 }
 
 func (a *App) openPseudonyms(c *Pseudonymize) (*kept[*personal.Pseudonyms], error) {
-	dir := filepath.Join(a.DataDir, filepath.FromSlash(pseudonymsFolder))
-	unit := c.Period
-	if unit == "" {
-		unit = personal.Month
-	}
-	return keep(dir, unit, func() (*personal.Pseudonyms, error) {
+	dir, unit := filepath.Join(a.DataDir, keysFolder), c.unit()
+	k, err := keep(dir+"#pseudonyms", unit, func() (*personal.Pseudonyms, error) {
 		return personal.OpenPseudonyms(personal.PseudonymConfig{Dir: dir, Unit: unit, Hold: a.privacy.holds.Check})
 	})
+	a.privacy.changes = append(a.privacy.changes, func() error {
+		return k.set(unit, func(p *personal.Pseudonyms) error { return p.Use(unit) })
+	})
+	return k, err
 }
 
 func (a *App) openSealer(c *Encrypt) (*kept[*personal.Sealer], error) {
-	recipients, err := personal.ParseRecipients(c.Recipients)
+	config, err := c.config()
 	if err != nil {
-		return nil, fmt.Errorf("recipients: %w", err)
+		return nil, err
 	}
-	dir := filepath.Join(a.DataDir, filepath.FromSlash(personalFolder))
-	return keep(dir, c, func() (*personal.Sealer, error) {
-		return personal.OpenSealer(personal.SealerConfig{
-			Dir: dir, Recipients: recipients, Members: c.Members,
-			Subjects: c.Subjects, MaxSubjects: c.MaxSubjects, Hold: a.privacy.holds.Check,
-		})
+	config.Dir, config.Hold = filepath.Join(a.DataDir, keysFolder), a.privacy.holds.Check
+	k, err := keep(config.Dir+"#personal", c, func() (*personal.Sealer, error) { return personal.OpenSealer(config) })
+	a.privacy.changes = append(a.privacy.changes, func() error {
+		return k.set(c, func(s *personal.Sealer) error { return s.Use(config) })
 	})
+	return k, err
 }
 
 // release gives up what is shared.
@@ -202,21 +276,25 @@ func (p *privacy) apply(ev *audit.Event, request, response http.Header) (recorde
 	if p.policy.Apply(ev, request, response) == policy.None {
 		return false, nil
 	}
-	return true, p.protect(ev)
+	if p.protector == nil {
+		return true, nil
+	}
+	return true, unprotected(p.protector.Apply(ev))
 }
 
 // ahead is apply for a record that precedes the request's own, which needs the
 // event as it is.
 func (p *privacy) ahead(ev audit.Event) (audit.Event, error) {
 	p.policy.Ahead(&ev)
-	return ev, p.protect(&ev)
+	if p.protector == nil {
+		return ev, nil
+	}
+	return ev, unprotected(p.protector.Ahead(&ev))
 }
 
-func (p *privacy) protect(ev *audit.Event) error {
-	if p.protector == nil {
-		return nil
-	}
-	if err := p.protector.Apply(ev); err != nil {
+// unprotected says what an error is about.
+func unprotected(err error) error {
+	if err != nil {
 		return fmt.Errorf("protecting personal data: %w", err)
 	}
 	return nil

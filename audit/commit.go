@@ -48,6 +48,9 @@ func (l *Log) run() {
 // heal.
 func (l *Log) finish() {
 	l.commit()
+	if err := l.replaced(); errors.Is(err, ErrReplaced) && !l.failed() {
+		l.fail(nil, err)
+	}
 	l.heal()
 	l.tellGaps()
 	last := LogClose{Time: l.cfg.Now()}
@@ -59,6 +62,11 @@ func (l *Log) finish() {
 	l.commit()
 	l.cut()
 	l.publish()
+	if errors.Is(l.Err(), ErrReplaced) { // since the last look at it: what was acknowledged must not go with the open file
+		if err := l.salvage(); err != nil {
+			l.cfg.Logger.Error("the records of the open segment of the audit log could not be written back", "error", err)
+		}
+	}
 	l.tiler.close()
 	l.hasher.close()
 	l.seg.Abandon() // it is cut and synced, or it failed
@@ -230,7 +238,7 @@ func (l *Log) roll(now time.Time) error {
 // beginSegment goes on in a new segment. All records before it are under a
 // checkpoint.
 func (l *Log) beginSegment(now time.Time) error {
-	old := l.seg.First()
+	old := end(l.base, l.tree)
 	if err := l.openSegment(l.tree.Size(), nil, true); err != nil {
 		return err
 	}

@@ -113,6 +113,7 @@ const (
 	EndAborted   End = "client_aborted"     // the client went away
 	EndTruncated End = "upstream_truncated" // the upstream did not deliver all it announced
 	EndPanicked  End = "panic"              // a handler panicked
+	EndDropped   End = "dropped"            // a handler broke the connection off on purpose (abort)
 	EndHijacked  End = "hijacked"           // the connection was taken over (WebSocket, CONNECT)
 )
 

@@ -70,7 +70,7 @@ func edgeExamples() []Body {
 			Remaining: 2159 * time.Hour, Managed: true, Source: "event",
 		},
 		&UpstreamChange{
-			Time: when, Kind: KindUpstreamDown, Address: "10.1.2.9:3000", Server: "srv0", Before: "up", Lasted: 7 * time.Hour, Cause: "active",
+			Time: when, Kind: KindUpstreamDown, Address: "10.1.2.9:3000", Server: "srv0", Check: "GET /healthz", Before: "up", Lasted: 7 * time.Hour, Cause: "active",
 			Requests: 3, Served: 81_204, Failed: 2, Error: "dial tcp 10.1.2.9:3000: connect: connection refused",
 		},
 		&ProtocolError{
@@ -94,10 +94,11 @@ func edgeExamples() []Body {
 			Time: when, Kind: KindProcessStart, PID: 1, Boot: "0193bc2f", Config: hashB,
 			Program: Program{
 				Path: "/usr/bin/caddy", SHA256: hashA, Version: "v2.11.9", Go: "go1.26.8", Revision: "3794a82",
-				Settings: []string{"CGO_ENABLED=0"}, Modules: []string{"github.com/caddy-soc2/caddy-soc2@v1.0.0", "github.com/caddyserver/caddy/v2@v2.11.9"},
+				Settings: []string{"CGO_ENABLED=0"}, Modules: []string{"github.com/caddy-soc2/caddy-soc2@v1.0.0", "github.com/caddyserver/caddy/v2@v2.11.9 h1:KdUQ/Ti9FhWTrvJGYiNEVVPMbGzDOCFZ3wbHlyS4MvA="},
 			},
-			Host:  Host{Name: "edge-1", OS: "linux", Arch: "amd64", Kernel: "6.12.0", Image: "registry.example.com/edge@sha256:" + hashB, UID: "65532"},
+			Host:  Host{Name: "edge-1", OS: "linux", Arch: "amd64", Kernel: "6.12.0", Image: "registry.example.com/edge@sha256:" + hashB, UID: "65532", GID: "65532"},
 			Clock: Clock{Known: true, Synced: true, Offset: 210_000, Source: "adjtimex"}, FIPS: FIPS{Enabled: true, Version: "v1.0.0"},
+			Limits: []string{"cpus=2", "files=1048576"},
 		},
 	}
 }

@@ -22,7 +22,7 @@ var causeNames = [causes]string{"failure", "stall", "exit"}
 // gap counts what the log does not hold, or not as the client saw it.
 type gap struct {
 	from, to time.Time // of the first and last count; zero: nothing was counted
-	reason   string    // of the first
+	reason   string    // the first that was given
 
 	lost int64 // records taken and not written
 	Missed
@@ -58,14 +58,48 @@ func (l *Log) Miss(cause Cause, m Missed) { l.miss(cause, gap{Missed: m}) }
 func (l *Log) miss(cause Cause, more gap) {
 	now := l.cfg.Now()
 	l.mu.Lock()
+	if heir := l.heir; heir != nil {
+		l.mu.Unlock()
+		heir.miss(cause, more)
+		return
+	}
 	defer l.mu.Unlock()
 	g := &l.gaps[cause]
 	if g.from.IsZero() {
-		g.from, g.reason = now, more.reason
+		g.from = now
+	}
+	if g.reason == "" { // who was refused may count before the committer, which knows why
+		g.reason = more.reason
 	}
 	g.to = now
 	g.add(more, 1)
 	l.missed[cause].add(more, 1)
+}
+
+// Inherit takes over what another log, which was closed and took the same
+// records before, has counted and not told, and what it will still be told to
+// count.
+func (l *Log) Inherit(old *Log) {
+	old.mu.Lock()
+	gaps := old.gaps
+	old.gaps = [causes]gap{}
+	old.heir = l
+	old.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c, g := range gaps {
+		if g.from.IsZero() {
+			continue
+		}
+		l.missed[c].add(g, 1)
+		own := &l.gaps[c]
+		if own.empty() {
+			*own = g
+			continue
+		}
+		own.add(g, 1)
+		own.from, own.reason = g.from, g.reason // it is the older one
+	}
 }
 
 // Gaps sums up what was missed and is not yet told in the log.

@@ -3,6 +3,7 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -111,25 +112,37 @@ func (l *Log) mend() error {
 	if !l.broken {
 		return nil
 	}
-	l.seg.Abandon()
-	if err := l.readBack(); err != nil {
+	if err := l.salvage(); err != nil {
 		return err
 	}
-	if err := l.sign(); err != nil {
-		return err
-	}
-	if l.seg.First() == l.tree.Size() { // nothing of it was ever durable
+	old := l.seg
+	if old.First() == l.tree.Size() { // nothing of it was ever durable
 		if err := l.openSegment(l.tree.Size(), nil, true); err != nil {
 			return err
 		}
 	} else if err := l.beginSegment(l.cfg.Now()); err != nil {
 		return err
 	}
+	old.Abandon()
 	l.broken = false
 	l.mu.Lock()
 	l.next = l.tree.Size()
 	l.mu.Unlock()
 	return nil
+}
+
+// salvage sees to it that all that was acknowledged is on disk under the names
+// of the log, and signs it. The open file is not given up before: it may be the
+// only place where the newest records are.
+func (l *Log) salvage() error {
+	err := l.rescue()
+	if err == nil {
+		err = l.readBack()
+	}
+	if err == nil {
+		err = l.sign()
+	}
+	return err
 }
 
 // readBack verifies the durable part of the segment and cuts off the rest.
@@ -153,10 +166,17 @@ func (l *Log) readBack() error {
 }
 
 // verifySound compares what the file holds with the tree.
-func (l *Log) verifySound(f durable.File) error {
-	frames := make([]byte, l.sound)
+func (l *Log) verifySound(f io.ReaderAt) error {
+	_, err := l.readSound(f)
+	return err
+}
+
+// readSound reads the durable frames of the segment from a file, and compares
+// them with the tree.
+func (l *Log) readSound(f io.ReaderAt) (frames []byte, err error) {
+	frames = make([]byte, l.sound)
 	if _, err := f.ReadAt(frames, 0); err != nil {
-		return err
+		return nil, err
 	}
 	t := l.base.Clone()
 	valid, _, err := segment.Scan(frames, l.seg.First(), func(_ int64, record []byte) error {
@@ -167,9 +187,9 @@ func (l *Log) verifySound(f durable.File) error {
 		err = errors.New("it does not hold the records that were acknowledged")
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	return nil
+	return frames, nil
 }
 
 func same(a, b *tree.Tree) bool { return a.Size() == b.Size() && a.Root() == b.Root() }

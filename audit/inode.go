@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
+	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
 // ErrReplaced means that a file of the open log, or its directory, was removed
@@ -20,9 +21,14 @@ var ErrReplaced = errors.New("removed or replaced while the log was open")
 // checkpoint still lead to what the log has open. The checkpoint is not kept
 // open, so its contents are compared. It belongs to the committer.
 func (l *Log) replaced() error {
-	if err := l.moved(l.cfg.Dir, l.lock.Stat); err != nil {
-		return err
+	err := l.replacedFile()
+	if derr := l.moved(l.cfg.Dir, l.lock.Stat); derr != nil { // last: its files went with it
+		return derr
 	}
+	return err
+}
+
+func (l *Log) replacedFile() error {
 	if err := l.moved(l.seg.Name(), l.seg.Stat); err != nil {
 		return err
 	}
@@ -31,8 +37,8 @@ func (l *Log) replaced() error {
 		return nil
 	}
 	name := filepath.Join(l.cfg.Dir, checkpoint.File)
-	b, err := l.cfg.FS.ReadFile(name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	b, err := durable.ReadFile(l.cfg.FS, name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, durable.ErrIrregular) {
 		return fmt.Errorf("reading back the checkpoint: %w", err)
 	}
 	if err != nil || !bytes.Equal(b, h.note) {
@@ -58,5 +64,5 @@ func (l *Log) moved(name string, open func() (fs.FileInfo, error)) error {
 }
 
 func isReplaced(name string) error {
-	return fmt.Errorf("%s was %w: put the file back as it was, from a copy of the log, and open the log again", name, ErrReplaced)
+	return fmt.Errorf("%s was %w: unless the log heals by itself, put it back as it was, from a copy, and open the log again", name, ErrReplaced)
 }

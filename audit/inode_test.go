@@ -128,12 +128,12 @@ func TestReplacedSegmentIsNotSealed(t *testing.T) {
 	t.Error("not noticed")
 }
 
-// TestCloseTellsOfReplacedFiles closes a log whose segment is gone: its records
-// are lost, so that the close was none.
-func TestCloseTellsOfReplacedFiles(t *testing.T) {
+// TestCloseTellsOfAReplacedDirectory closes a log whose directory is gone: its
+// records are lost, so that the close was none.
+func TestCloseTellsOfAReplacedDirectory(t *testing.T) {
 	b := newBench(t, audit.Config{})
 	b.append(3)
-	if err := os.RemoveAll(filepath.Join(b.dir, records.Folder)); err != nil {
+	if err := os.RemoveAll(b.dir); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.log.Close(); !errors.Is(err, audit.ErrReplaced) {

@@ -136,7 +136,7 @@ func (k *Key) Save(fsys durable.FS, name string) error {
 	if k.secret.text == "" {
 		return fmt.Errorf("saving key %s: its private key is not in this process, so it stays where it is", k.ID())
 	}
-	if err := fsys.MkdirAll(filepath.Dir(name), durable.DirMode); err != nil {
+	if err := durable.MakeDir(fsys, filepath.Dir(name)); err != nil {
 		return fmt.Errorf("saving key: %w", err)
 	}
 	if err := durable.NewFile(fsys, name, []byte(k.secret.text+"\n")); err != nil {

@@ -157,6 +157,15 @@ var taken = struct {
 	values map[string]string
 }{values: map[string]string{}}
 
+// missing is an fs.ErrNotExist that says what to do, and no more.
+type missing string
+
+// Error implements error.
+func (m missing) Error() string { return string(m) }
+
+// Is tells that it is an fs.ErrNotExist.
+func (missing) Is(target error) bool { return target == fs.ErrNotExist }
+
 func (s Source) fromEnv() (*Key, error) {
 	taken.Lock()
 	defer taken.Unlock()
@@ -168,7 +177,7 @@ func (s Source) fromEnv() (*Key, error) {
 	}
 	v, ok := taken.values[s.name]
 	if !ok {
-		return nil, fmt.Errorf("reading key: the environment variable %s is not set: set it to the private key, or name another source: %w", s.name, fs.ErrNotExist)
+		return nil, missing(fmt.Sprintf("reading key: the environment variable %s is not set: set it to the private key, or name another source", s.name))
 	}
 	return parseKeyOf("the environment variable "+s.name, v)
 }
@@ -182,7 +191,7 @@ func (s Source) fromCredential() (*Key, error) {
 	const variable = "CREDENTIALS_DIRECTORY"
 	dir := os.Getenv(variable)
 	if dir == "" {
-		return nil, fmt.Errorf("reading key: %s: $%s is not set, so this is no systemd service with credentials: add LoadCredential=%s:/path/of/the/key to its unit: %w", s, variable, s.name, fs.ErrNotExist)
+		return nil, missing(fmt.Sprintf("reading key: %s: $%s is not set, so this is no systemd service with credentials: add LoadCredential=%s:/path/of/the/key to its unit", s, variable, s.name))
 	}
 	k, err := loadKey(durable.OS{}, filepath.Join(dir, s.name), 0o037)
 	if errors.Is(err, fs.ErrNotExist) {

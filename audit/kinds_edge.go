@@ -58,12 +58,14 @@ type UpstreamChange struct {
 	Kind     Kind // upstream.*: the state from now on
 	Address  string
 	Server   string        // of the configuration, that proxies to it
+	Handler  int           // which of the server's ways to watch it, from 2 on; 0 for the first
+	Check    string        // active health check that watches it: method and URI
 	Before   string        // up, down, unknown; empty if it is new
 	Lasted   time.Duration // of the state before
-	Cause    string        // active, passive, sample, config, start
+	Cause    string        // active, passive, traffic, sample, config, start, stop, interval
 	Fails    int64         // passive failures that count against it
 	Requests int64         // that it is serving
-	Served   int64         // that it was given in the state before
+	Served   int64         // that it was given since the record before
 	Failed   int64         // of those, how many failed
 	Error    string
 	Shortened
@@ -83,6 +85,8 @@ func (r *UpstreamChange) members(c *coder) {
 	c.begin(family("upstream.", r.Kind), &r.Time)
 	c.text("address", &r.Address, maxText)
 	c.text("server", &r.Server, maxText)
+	count(c, "handler", &r.Handler)
+	c.text("check", &r.Check, maxText)
 	c.text("before", &r.Before, maxText)
 	count(c, "lasted_ns", &r.Lasted)
 	c.text("cause", &r.Cause, maxText)

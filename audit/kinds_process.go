@@ -13,12 +13,15 @@ type Process struct {
 	Signal  string
 	Limit   string // process.limit: which resource
 	Value   int64  // process.limit: how much of it
+	Bound   int64  // process.limit: how much there may be, or has to be
+	State   string // process.limit: reached, over
 	Reason  string // of a stop or of what is thought of a crash
 	Config  string // SHA-256 of the configuration in force, hex
 	Program Program
 	Host    Host
 	Clock   Clock
 	FIPS    FIPS
+	Limits  []string // process.start: limits of resources: name=value
 	Shortened
 }
 
@@ -30,17 +33,19 @@ type Program struct {
 	Go       string   // version of the tool chain
 	Revision string   // of the source
 	Settings []string // of the build: name=value
-	Modules  []string // path@version, of Caddy's modules and of Go's
+	Modules  []string // path@version and, after a space, sum, of the Go modules
 }
 
 // Host is where it runs.
 type Host struct {
-	Name   string
-	OS     string
-	Arch   string
-	Kernel string
-	Image  string // of the container, with its digest if known
-	UID    string // user that it runs as
+	Name      string
+	OS        string
+	Arch      string
+	Kernel    string
+	Container string // id
+	Image     string // of the container, with its digest if known
+	UID       string // user that it runs as
+	GID       string // and group
 }
 
 // Clock is the state of the host's clock.
@@ -77,12 +82,15 @@ func (r *Process) members(c *coder) {
 	c.text("signal", &r.Signal, maxText)
 	c.text("limit", &r.Limit, maxText)
 	count(c, "value", &r.Value)
+	count(c, "bound", &r.Bound)
+	c.text("state", &r.State, maxText)
 	c.text("reason", &r.Reason, maxValue)
 	c.text("config", &r.Config, maxText)
 	r.Program.members(c)
 	r.Host.members(c)
 	r.Clock.members(c)
 	r.FIPS.members(c)
+	c.list("limits", &r.Limits, maxItems)
 	c.end(&r.Shortened)
 }
 
@@ -104,8 +112,10 @@ func (h *Host) members(c *coder) {
 	c.text("host.os", &h.OS, maxText)
 	c.text("host.arch", &h.Arch, maxText)
 	c.text("host.kernel", &h.Kernel, maxText)
+	c.text("host.container", &h.Container, maxText)
 	c.text("host.image", &h.Image, maxText)
 	c.text("host.uid", &h.UID, maxText)
+	c.text("host.gid", &h.GID, maxText)
 	c.close()
 }
 

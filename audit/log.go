@@ -41,7 +41,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -150,6 +149,7 @@ type Log struct {
 	err     error       // why no records are taken
 	gaps    [causes]gap // not yet told in the log
 	missed  [causes]gap // since it was opened
+	heir    *Log        // counts in its place; nil: it counts itself
 
 	wake      chan struct{}      // to the committer: pending is not empty
 	stop      chan struct{}      // to the committer: drain and end
@@ -419,5 +419,5 @@ func loadTile(dir fs.FS) tree.Loader {
 }
 
 func dirFS(dir string) records.Dir {
-	return records.Dir{FS: os.DirFS(dir), Index: new(records.Index)}
+	return records.Dir{FS: durable.DirFS(dir), Index: new(records.Index)}
 }

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"encoding/binary"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -91,4 +92,55 @@ func BenchmarkProve(b *testing.B) {
 	slices.Sort(times)
 	b.ReportMetric(float64(times[len(times)*99/100].Microseconds()), "p99-µs")
 	b.ReportMetric(float64(times[len(times)-1].Microseconds()), "max-µs")
+}
+
+func TestTilesAreProvenByThoseAboveThem(t *testing.T) {
+	const size = 256*256*2 + 256*3 + 77
+	l, leaf := syntheticLog(t, size)
+	hashes := func(from, to int64) (list []tree.Hash) {
+		for seq := from; seq < to; seq++ {
+			list = append(list, leaf(seq))
+		}
+		return list
+	}
+	check := func(what string) {
+		t.Helper()
+		for _, r := range [][2]int64{{0, 256}, {65_000, 66_000}, {100, 1000}, {131_000, 131_072 + 3*256}, {131_072, 131_072 + 700}, {300, 301}} {
+			list := hashes(r[0], r[1])
+			if err := l.proven(r[0], list); err != nil {
+				t.Errorf("%s: records from %d to %d: %v", what, r[0], r[1], err)
+			}
+			for _, i := range []int{0, len(list) / 2, len(list) - 1} {
+				list[i][7] ^= 1
+				if err := l.proven(r[0], list); !errors.Is(err, ErrDamaged) {
+					t.Errorf("%s: record %d was changed: %v", what, r[0]+int64(i), err)
+				}
+				list[i][7] ^= 1
+			}
+		}
+	}
+	check("all tiles are there")
+	above := filepath.Join(l.cfg.Dir, filepath.FromSlash(tree.TilePath(1, 0, tree.Width)))
+	if err := os.Remove(above); err != nil {
+		t.Fatal(err)
+	}
+	check("a tile of level 1 is missing")
+	if err := os.WriteFile(above, make([]byte, tree.TileBytes), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.proven(0, hashes(0, 256)); !errors.Is(err, ErrDamaged) {
+		t.Errorf("the tile above is wrong: %v", err)
+	}
+}
+
+// TestReasonOfAGapIsKept counts a refused request before the committer, which
+// knows why, has counted what it lost.
+func TestReasonOfAGapIsKept(t *testing.T) {
+	l := &Log{cfg: Config{Now: time.Now}}
+	l.Miss(CauseFailure, Missed{Refused: 1})
+	l.miss(CauseFailure, gap{lost: 1, reason: "input/output error"})
+	l.miss(CauseFailure, gap{lost: 1, reason: "another"})
+	if g := l.gaps[CauseFailure]; g.reason != "input/output error" || g.Refused != 1 || g.lost != 2 {
+		t.Errorf("%+v", g)
+	}
 }

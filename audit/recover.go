@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -39,11 +40,8 @@ func Open(cfg Config) (*Log, error) {
 		return nil, fmt.Errorf("opening audit log %s: %w", cfg.Dir, err)
 	}
 	cfg.Dir = dir
-	if err := cfg.FS.MkdirAll(filepath.Join(dir, records.Folder), durable.DirMode); err != nil {
-		return nil, fmt.Errorf("opening audit log %s: %w", dir, err)
-	}
-	for _, d := range []string{filepath.Dir(dir), dir} { // the names just made
-		if err := cfg.FS.SyncDir(d); err != nil {
+	for _, d := range []string{dir, filepath.Join(dir, records.Folder)} {
+		if err := durable.MakeDir(cfg.FS, d); err != nil {
 			return nil, fmt.Errorf("opening audit log %s: %w", dir, err)
 		}
 	}
@@ -77,8 +75,9 @@ type state struct {
 	clean    bool    // the log is new or its last record is log.close
 	torn     int64   // bytes cut off after the last whole record
 	unsigned int64   // records after the last checkpoint
-	raw      []int64 // segments that wait to be sealed
+	raw      []ended // segments that wait to be sealed
 	tiles    []fullTile
+	seen     *checkpoint.Head // by the state file, or nil
 }
 
 // fullTile is a tile that replayed records completed. It is written only after
@@ -113,8 +112,8 @@ func (l *Log) begin(found state) error {
 	go l.watch()
 	go l.sealer.run()
 	go l.scrubber.run()
-	for _, first := range found.raw {
-		l.sealer.add(first)
+	for _, e := range found.raw {
+		l.sealer.add(e)
 	}
 	return nil
 }
@@ -122,9 +121,10 @@ func (l *Log) begin(found state) error {
 // recover reads the log's end and leaves l ready to append.
 func (l *Log) recover() (state, error) {
 	signed, err := l.lastCheckpoint()
-	if err == nil {
-		err = l.compareState(signed)
+	if err != nil {
+		return state{}, err
 	}
+	seen, err := l.compareState(signed)
 	if err != nil {
 		return state{}, err
 	}
@@ -135,12 +135,12 @@ func (l *Log) recover() (state, error) {
 	if signed == nil {
 		return l.create(list)
 	}
-	return l.resume(*signed, list)
+	return l.resume(*signed, seen, list)
 }
 
 // lastCheckpoint reads the newest checkpoint, or returns nil if there is none.
 func (l *Log) lastCheckpoint() (*checkpoint.Head, error) {
-	b, err := l.cfg.FS.ReadFile(filepath.Join(l.cfg.Dir, checkpoint.File))
+	b, err := durable.ReadFile(l.cfg.FS, filepath.Join(l.cfg.Dir, checkpoint.File))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil //nolint:nilnil // nil is the answer
 	}
@@ -183,7 +183,8 @@ func (l *Log) openSegment(first int64, frames []byte, rewrite bool) error {
 // resume opens a log that has a checkpoint. It reads the segments that are not
 // sealed, which is normally the last one; before them every record is in a
 // full, synced tile or in the edge of one.
-func (l *Log) resume(signed checkpoint.Head, list []records.Segment) (found state, err error) {
+func (l *Log) resume(signed checkpoint.Head, seen *checkpoint.Head, list []records.Segment) (found state, err error) {
+	found.seen = seen
 	if len(list) == 0 {
 		if signed.Size > 0 {
 			return found, fmt.Errorf("%w: it has no segments, but its last signed checkpoint says %d records: it was rolled back or its files were removed", ErrDamaged, signed.Size)
@@ -203,6 +204,15 @@ func (l *Log) resume(signed checkpoint.Head, list []records.Segment) (found stat
 	found.clean = open[0].First == 0
 	for i, s := range open {
 		last := i == len(open)-1
+		if s.Sealed {
+			if err := l.replaySealed(s, signed, &found); err != nil {
+				return found, fmt.Errorf("%w: %s: %w", ErrDamaged, s.Path(), err)
+			}
+			if !last && l.tree.Size() != open[i+1].First {
+				return found, gapAfter(s, l.tree.Size(), open[i+1].First)
+			}
+			continue
+		}
 		frames, err := l.dir.Frames(s)
 		if err != nil {
 			return found, fmt.Errorf("%w: %w", ErrDamaged, err)
@@ -212,22 +222,20 @@ func (l *Log) resume(signed checkpoint.Head, list []records.Segment) (found stat
 		if errors.Is(err, ErrDamaged) {
 			return found, fmt.Errorf("%s: %w", s.Path(), err)
 		}
-		torn := last && !s.Sealed && l.tree.Size() >= signed.Size && !segment.LaterCommit(frames[valid:], l.tree.Size())
+		torn := last && l.tree.Size() >= signed.Size && !segment.LaterCommit(frames[valid:], l.tree.Size())
 		if err != nil && !torn {
 			return found, fmt.Errorf("%w: %s: %w", ErrDamaged, s.Path(), err)
 		}
 		if rest := frames[valid:]; segment.NotBlank(rest) >= 0 {
 			found.torn, found.clean = int64(len(bytes.TrimRight(rest, "\x00"))), false
 		}
-		if last && !s.Sealed {
+		if last {
 			err = l.continueAt(s.First, frames[:valid], signed, &found)
 			return found, err
 		}
-		if !s.Sealed {
-			found.raw = append(found.raw, s.First)
-		}
-		if !last && l.tree.Size() != open[i+1].First {
-			return found, fmt.Errorf("%w: %s ends with record %d, but the next segment begins with %d", ErrDamaged, s.Path(), l.tree.Size()-1, open[i+1].First)
+		found.raw = append(found.raw, end(l.base, l.tree))
+		if l.tree.Size() != open[i+1].First {
+			return found, gapAfter(s, l.tree.Size(), open[i+1].First)
 		}
 	}
 	l.base = l.tree.Clone()
@@ -235,23 +243,92 @@ func (l *Log) resume(signed checkpoint.Head, list []records.Segment) (found stat
 	return found, err
 }
 
+func gapAfter(s records.Segment, next, begins int64) error {
+	return fmt.Errorf("%w: %s ends with record %d, but the next segment begins with %d", ErrDamaged, s.Path(), next-1, begins)
+}
+
+// replaySealed is replay for a sealed segment, bundle by bundle: whatever it
+// claims, no more than one is in memory.
+func (l *Log) replaySealed(s records.Segment, signed checkpoint.Head, found *state) error {
+	f, err := l.dir.FS.Open(s.Path())
+	if err != nil {
+		return err
+	}
+	st, err := records.NewStream(f, s)
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	defer st.Close()
+	var frames []byte
+	for {
+		if frames, err = st.Next(frames[:0]); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		part := records.Segment{First: l.tree.Size(), Sealed: true}
+		if valid, err := l.replay(part, frames, signed, found); err != nil {
+			return err
+		} else if valid != len(frames) {
+			return fmt.Errorf("%d bytes follow record %d", len(frames)-valid, l.tree.Size()-1)
+		}
+	}
+}
+
+// replayed is how many segments are replayed at a start at most, if the tiles
+// allow: 64 MiB take about half a second.
+const replayed = 4
+
 // beginAt makes the tree before the segments that have to be replayed, and
-// returns these. That is the last one alone if the tiles before it lead to the
-// signed root, however far behind the sealer was: it makes tiles again that are
-// missing elsewhere. Otherwise all are replayed that are not sealed.
+// returns these. Those are all that are not sealed; if the sealer was far
+// behind, the last one alone, as long as the tiles before it lead to the signed
+// root. The sealer then compares the others with the tree.
 func (l *Log) beginAt(open []records.Segment, signed checkpoint.Head, found *state) (_ []records.Segment, err error) {
 	last := len(open) - 1
+	if len(open) <= replayed {
+		l.tree, err = l.treeAt(open[0].First, signed)
+		return open, err
+	}
 	if t, ok := l.treeFromTiles(open[last].First, signed); ok {
-		for _, s := range open[:last] {
-			if !s.Sealed {
-				found.raw = append(found.raw, s.First)
-			}
+		if raw, ok := l.endedBefore(t, open[:last]); ok {
+			l.tree, found.raw = t, raw
+			return open[last:], nil
 		}
-		l.tree = t
-		return open[last:], nil
 	}
 	l.tree, err = l.treeAt(open[0].First, signed)
 	return open, err
+}
+
+// endedBefore returns those of the segments before a proven tree that are not
+// sealed, each with the trees before and after it. They are made from tiles; ok
+// tells whether each proves to be a prefix of the next.
+func (l *Log) endedBefore(t *tree.Tree, segments []records.Segment) (raw []ended, ok bool) {
+	load := loadTile(l.dir.FS)
+	for _, s := range slices.Backward(segments) {
+		leaves, err := leafHashes(l.dir, s.First-s.First%tree.Width, s.First)
+		if err != nil {
+			return nil, false
+		}
+		before, err := tree.At(s.First, leaves, load)
+		if err != nil || !isPrefix(before, t, load) {
+			return nil, false
+		}
+		if !s.Sealed {
+			raw = append(raw, end(before, t))
+		}
+		t = before
+	}
+	slices.Reverse(raw)
+	return raw, true
+}
+
+// isPrefix reports whether the tree whose full tiles load has begins as before.
+func isPrefix(before, t *tree.Tree, load tree.Loader) bool {
+	if before.Size() == 0 || before.Size() == t.Size() {
+		return before.Root() == t.Root() || before.Size() == 0
+	}
+	proof, err := tlog.ProveTree(t.Size(), before.Size(), tree.Reader{Tree: t, Load: load})
+	return err == nil && tlog.CheckTree(proof, t.Size(), t.Root(), before.Size(), before.Root()) == nil
 }
 
 // continueAt opens the segment to append to. It refuses a log that is shorter
@@ -261,11 +338,17 @@ func (l *Log) continueAt(first int64, frames []byte, signed checkpoint.Head, fou
 	if found.unsigned < 0 {
 		return fmt.Errorf("%w: it ends with record %d, but its last signed checkpoint says %d records: it was rolled back or cut short", ErrDamaged, l.tree.Size()-1, signed.Size)
 	}
+	if found.seen != nil {
+		if err := l.continues(*found.seen, found.tiles); err != nil {
+			return err
+		}
+	}
 	l.next = l.tree.Size()
 	for _, t := range found.tiles {
 		l.ensureTile(t.level, t.index, t.hashes)
 	}
-	return l.openSegment(first, frames, !found.clean)
+	// A log.close without a checkpoint may be in memory only: its sync failed.
+	return l.openSegment(first, frames, !found.clean || found.unsigned > 0)
 }
 
 // replay adds the records of a segment to the tree, compares the root where
@@ -304,7 +387,7 @@ func (l *Log) replay(s records.Segment, frames []byte, signed checkpoint.Head, f
 // ensureTile writes a tile unless the very same is there.
 func (l *Log) ensureTile(level int, index int64, hashes []tree.Hash) {
 	name := filepath.Join(l.cfg.Dir, filepath.FromSlash(tree.TilePath(level, index, tree.Width)))
-	if b, err := l.cfg.FS.ReadFile(name); err == nil && bytes.Equal(b, tree.Join(hashes)) {
+	if b, err := durable.ReadFile(l.cfg.FS, name); err == nil && bytes.Equal(b, tree.Join(hashes)) {
 		return
 	}
 	if err := l.writeTile(level, index, hashes); err != nil {

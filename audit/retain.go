@@ -37,6 +37,7 @@ func (l *Log) SetRetention(r Retention) { l.retention.Store(&r) }
 // first record that is kept, and of the first that was kept before.
 //
 // A log.erase record, under a signed checkpoint, says what goes before it goes.
+// Records that are not those that were signed stay, as evidence: ErrDamaged.
 func (l *Log) Prune(ctx context.Context) (upto, before int64, err error) {
 	l.files.Lock()
 	defer l.files.Unlock()
@@ -97,17 +98,23 @@ func (l *Log) expired(list []records.Segment, cutoff time.Time) ([]records.Segme
 // announce makes sure that the tiles over the records that go are whole and
 // durable, and says in the log that the records go.
 func (l *Log) announce(ctx context.Context, gone []records.Segment, upto int64, keep time.Duration) error {
-	for _, s := range gone {
+	for i, s := range gone {
 		var leaves []tree.Hash
-		frames, err := l.dir.Frames(s)
-		if err != nil {
-			return err
+		next := upto
+		if i+1 < len(gone) {
+			next = gone[i+1].First
 		}
-		_, _, err = segment.Scan(frames, s.First, func(_ int64, record []byte) error {
+		_, err := l.dir.Range(ctx, s.First, next, func(_ int64, record []byte) error { // bundle by bundle
 			leaves = append(leaves, tlog.RecordHash(record))
 			return nil
 		})
 		if err != nil {
+			return err
+		}
+		if n := int64(len(leaves)); s.First+n != next {
+			return fmt.Errorf("%w: %s has %d records, not those up to %d", ErrDamaged, s.Path(), n, next-1)
+		}
+		if err := l.proven(s.First, leaves); err != nil {
 			return err
 		}
 		if s.First%tree.Width != 0 && s.First == gone[0].First && s.First > 0 {
@@ -127,16 +134,24 @@ func (l *Log) announce(ctx context.Context, gone []records.Segment, upto int64, 
 }
 
 // Sign has a checkpoint signed now, unless one already covers the first size
-// records.
+// records. That the log has not so many is an error that wraps
+// records.ErrNotFound.
 func (l *Log) Sign(ctx context.Context, size int64) error {
 	for l.head.Load().Size < size {
 		if err := l.Err(); err != nil {
 			return err
 		}
+		if n := l.Next(); size > n {
+			return fmt.Errorf("signing %d records, of which the log has taken %d: %w", size, n, records.ErrNotFound)
+		}
 		done := make(chan struct{})
 		select {
 		case l.signNow <- done:
-			<-done
+			select { // the committer may wait for the disk
+			case <-done:
+			case <-ctx.Done():
+				return fmt.Errorf("waiting for a checkpoint: %w", ctx.Err())
+			}
 		case <-l.committed:
 			return ErrClosed
 		case <-ctx.Done():

@@ -46,10 +46,14 @@ func (r *rollups) open(l *Log, stop <-chan struct{}) {
 	}
 }
 
-// before returns the newest rollup record, which the next one names.
+// before returns the newest rollup record, which the next one names. It is read
+// from the log if it is not known which one that is.
 func (r *rollups) before(l *Log) (int64, error) {
 	if r.known {
 		return r.newest, nil
+	}
+	if err := l.Err(); err != nil { // what was not acknowledged may be there still
+		return 0, err
 	}
 	if r.open(l, nil); !r.known {
 		return 0, errors.New("the last rollup record cannot be read")

@@ -8,12 +8,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
 	"github.com/caddy-soc2/caddy-soc2/audit/segment"
+	"github.com/caddy-soc2/caddy-soc2/audit/tree"
 	"github.com/caddy-soc2/caddy-soc2/audit/verify"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
@@ -196,6 +199,51 @@ func TestRetiredKeyCannotSignOn(t *testing.T) {
 	forge(never, r.next) // a signature too many takes nothing away
 	if rep := verified(t, dir, never, r.next); !rep.OK() {
 		t.Errorf("%v", rep.Problems)
+	}
+}
+
+// TestReturnOfARetiredKeyIsTold appends what the thief of a retired key can, who
+// need not know the present one: a log.open record that names it, and more.
+func TestReturnOfARetiredKeyIsTold(t *testing.T) {
+	r := newRotated(t)
+	dir := copyDir(t, r.phases[2])
+	name := filepath.Join(dir, "segments", segment.Name(0, false))
+	frames, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := r.log.Next()
+	forged := audit.LogOpen{Time: time.Now(), Origin: r.old.Origin(), Key: r.old.Public(), Clean: true}
+	for i, b := range [][]byte{forged.AppendBody(nil, "edge-1"), body(1)} {
+		if frames, err = segment.AppendFrame(frames, next+int64(i), 0, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var grown tree.Tree
+	if _, _, err := segment.Scan(frames, 0, func(_ int64, record []byte) error {
+		grown.Append(tlog.RecordHash(record), nil)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	signed, err := checkpoint.Sign(checkpoint.Head{Origin: r.old.Origin(), Size: grown.Size(), Root: grown.Root()}, r.old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, b := range map[string][]byte{name: frames, filepath.Join(dir, checkpoint.File): signed} {
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := func(n string) bool { return strings.Contains(n, "puts the key "+r.old.ID()+" back into use") }
+	if rep := verified(t, dir, r.old, r.next); rep.Signed != next+2 || !slices.ContainsFunc(rep.Notes, told) {
+		t.Errorf("%d records: %q, %v", rep.Signed, rep.Notes, rep.Problems)
+	}
+	if rep := verified(t, dir, r.next); rep.OK() {
+		t.Error("who has the present key alone accepts it")
+	}
+	if rep := verified(t, r.phases[2], r.old, r.next); slices.ContainsFunc(rep.Notes, told) {
+		t.Errorf("told of an honest log: %q", rep.Notes)
 	}
 }
 

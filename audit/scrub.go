@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -95,7 +96,7 @@ func (l *Log) Scrub(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r := LogVerify{Time: l.cfg.Now(), Outcome: "verified", Records: report.Records, Bytes: files.read, Duration: time.Since(began)}
+	r := LogVerify{Time: l.cfg.Now(), Outcome: "verified", Records: report.Records, Bytes: files.bytes(), Duration: time.Since(began)}
 	if !report.OK() {
 		r.Outcome = "problems"
 		for _, p := range report.Problems {
@@ -111,12 +112,16 @@ func (l *Log) Scrub(ctx context.Context) error {
 // Scrubbed is the result of the newest self-verification, or nil.
 func (l *Log) Scrubbed() *LogVerify { return l.scrubbed.Load() }
 
-// slowFS reads files at a bounded rate, until its context ends.
+// slowFS reads files at a bounded rate, until its context ends. The verifier
+// reads several at a time.
 type slowFS struct {
 	fs.FS
 	ctx  context.Context
 	rate func() int64
+
+	mu   sync.Mutex // guards the fields below
 	read int64
+	free time.Time // when what was read has taken as long as the rate asks for
 }
 
 // Open implements fs.FS.
@@ -133,10 +138,25 @@ func (s *slowFS) Open(name string) (fs.File, error) {
 	return &slowFile{f, s}, nil
 }
 
+// Lstat, with ReadLink, implements fs.ReadLinkFS: without it what is no regular
+// file would have to be opened to see that it is none, and opening a pipe waits
+// for ever.
+func (s *slowFS) Lstat(name string) (fs.FileInfo, error) { return fs.Lstat(s.FS, name) }
+
+// ReadLink implements fs.ReadLinkFS.
+func (s *slowFS) ReadLink(name string) (string, error) { return fs.ReadLink(s.FS, name) }
+
 // wait accounts for n bytes that were read.
 func (s *slowFS) wait(n int) error {
+	s.mu.Lock()
 	s.read += int64(n)
-	pause := time.NewTimer(time.Duration(int64(n)) * time.Second / time.Duration(max(s.rate(), 1)))
+	if now := time.Now(); s.free.Before(now) {
+		s.free = now
+	}
+	s.free = s.free.Add(time.Duration(int64(n)) * time.Second / time.Duration(max(s.rate(), 1)))
+	until := s.free
+	s.mu.Unlock()
+	pause := time.NewTimer(time.Until(until))
 	defer pause.Stop()
 	select {
 	case <-pause.C:
@@ -144,6 +164,13 @@ func (s *slowFS) wait(n int) error {
 	case <-s.ctx.Done():
 		return s.ctx.Err()
 	}
+}
+
+// bytes is how much was read.
+func (s *slowFS) bytes() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.read
 }
 
 type slowFile struct {

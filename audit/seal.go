@@ -22,12 +22,34 @@ import (
 // in a goroutine of its own.
 type sealer struct {
 	log     *Log
-	queue   chan int64      // first records of segments
+	queue   chan ended      // segments to be sealed
 	ctx     context.Context // ends when the sealer is closed
 	stop    context.CancelFunc
-	ended   chan struct{}
-	again   []int64 // what could not be sealed, to be tried again
-	rollups rollups // owned by run
+	done    chan struct{} // closed when run has ended
+	again   []ended       // what could not be sealed, to be tried again
+	rollups rollups       // owned by run
+}
+
+// ended is a segment that is no longer written.
+type ended struct {
+	first  int64
+	before *tree.Tree // the tree before it
+	size   int64      // of the tree after it
+	root   tree.Hash
+}
+
+// end is the segment that makes the tree after out of the one before.
+func end(before, after *tree.Tree) ended {
+	return ended{before.Size(), before, after.Size(), after.Root()}
+}
+
+// holds reports whether the segment's records are those that were committed.
+func (e ended) holds(leaves []tree.Hash) bool {
+	t := e.before.Clone()
+	for _, leaf := range leaves {
+		t.Append(leaf, nil)
+	}
+	return t.Size() == e.size && t.Root() == e.root
 }
 
 // queueLength is more segments than can wait: each is an hour or 64 MiB.
@@ -38,29 +60,29 @@ const sealAgain = time.Minute
 
 // newSealer makes a sealer. It is started after the committer, which it needs.
 func newSealer(l *Log) *sealer {
-	s := &sealer{log: l, queue: make(chan int64, queueLength), ended: make(chan struct{})}
+	s := &sealer{log: l, queue: make(chan ended, queueLength), done: make(chan struct{})}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	return s
 }
 
 // add hands a segment over. If the queue is full the segment stays as it is
 // until the log is opened again.
-func (s *sealer) add(first int64) {
+func (s *sealer) add(e ended) {
 	select {
-	case s.queue <- first:
+	case s.queue <- e:
 	default:
-		s.log.cfg.Logger.Warn("too many segments wait to be sealed", "segment", first)
+		s.log.cfg.Logger.Warn("too many segments wait to be sealed", "segment", e.first)
 	}
 }
 
 // close ends the sealer after the segment at hand.
 func (s *sealer) close() {
 	s.stop()
-	<-s.ended
+	<-s.done
 }
 
 func (s *sealer) run() {
-	defer close(s.ended)
+	defer close(s.done)
 	tick := time.NewTicker(sealAgain)
 	defer tick.Stop()
 	s.rollups.open(s.log, s.ctx.Done())
@@ -73,24 +95,30 @@ func (s *sealer) run() {
 		select {
 		case <-s.ctx.Done():
 			return
-		case first := <-s.queue:
-			s.seal(first)
+		case e := <-s.queue:
+			s.seal(e)
 			s.prune()
 		case <-tick.C:
 			again := s.again
 			s.again = nil
-			for _, first := range again {
-				s.seal(first)
+			for _, e := range again {
+				s.seal(e)
 			}
 			s.prune()
 		}
 	}
 }
 
-func (s *sealer) seal(first int64) {
-	if err := s.log.seal(first); err != nil {
-		s.again = append(s.again, first)
-		s.log.cfg.Logger.Warn("a segment of the audit log could not be sealed; it stays open and is tried again", "segment", first, "error", err)
+func (s *sealer) seal(e ended) {
+	err := s.log.seal(e)
+	switch {
+	case errors.Is(err, ErrDamaged):
+		s.log.cfg.Logger.Error("a segment of the audit log was changed after it was written; it stays open, as evidence", "segment", e.first, "error", err)
+	case err != nil:
+		s.log.cfg.Logger.Warn("a segment of the audit log could not be sealed; it stays open and is tried again", "segment", e.first, "error", err)
+	}
+	if err != nil {
+		s.again = append(s.again, e)
 	}
 }
 
@@ -109,24 +137,29 @@ func (s *sealer) prune() {
 
 // seal replaces an open segment by its sealed form. The open file goes only
 // when the sealed one and the rollup record that vouches for it are durable, so
-// that a crash at any point leaves one of the two whole.
-func (l *Log) seal(first int64) error {
+// that a crash at any point leaves one of the two whole. Records that are not
+// those that were committed are not sealed: the log would vouch for them.
+func (l *Log) seal(e ended) error {
 	l.files.Lock()
 	defer l.files.Unlock()
+	first := e.first
 	folder := filepath.Join(l.cfg.Dir, records.Folder)
 	frames, err := l.dir.Frames(records.Segment{First: first})
 	if err != nil {
 		return err
+	}
+	sum, leaves, err := summarize(frames, first)
+	if err != nil {
+		return err
+	}
+	if !e.holds(leaves) {
+		return fmt.Errorf("%w: segment %d does not hold the records that were committed", ErrDamaged, first)
 	}
 	sealed, err := segment.Seal(frames, first)
 	if err != nil {
 		return err
 	}
 	if err := durable.WriteFile(l.cfg.FS, filepath.Join(folder, segment.Name(first, true)), sealed); err != nil {
-		return err
-	}
-	sum, leaves, err := summarize(frames, first)
-	if err != nil {
 		return err
 	}
 	if err := l.syncTiles(first, leaves); err != nil {
@@ -136,18 +169,33 @@ func (l *Log) seal(first int64) error {
 	if err != nil {
 		return err
 	}
-	e := encoder{}
-	e.header(l.cfg.Now(), KindRollup, l.cfg.Instance)
+	enc := encoder{}
+	enc.header(l.cfg.Now(), KindRollup, l.cfg.Instance)
 	members := sum.Members(rollup.Sealed{Bytes: int64(len(sealed)), SHA256: sha256.Sum256(sealed)}, prev)
-	seq, err := l.Append(context.Background(), members.AppendBody(e.b))
-	if err != nil {
+	if err := l.sealer.vouch(members.AppendBody(enc.b)); err != nil {
 		return err
 	}
-	l.sealer.rollups.add(l, seq)
 	if err := l.cfg.FS.Remove(filepath.Join(folder, segment.Name(first, false))); err != nil {
 		return fmt.Errorf("removing the open form of segment %d: %w", first, err)
 	}
 	return l.cfg.FS.SyncDir(folder)
+}
+
+// vouch appends the rollup record of a sealed segment. If the disk does not
+// answer, the record may become durable after all, and then the next one has to
+// name it: so vouch waits, and what came of it is read back from the log.
+func (s *sealer) vouch(body []byte) error {
+	seq, err := s.log.Append(context.Background(), body)
+	if err == nil {
+		s.rollups.add(s.log, seq)
+		return nil
+	}
+	if errors.Is(err, ErrStalled) {
+		_, werr := s.log.Wait(s.ctx, seq)
+		err = errors.Join(err, werr)
+	}
+	s.rollups.known = false
+	return err
 }
 
 // summarize counts what a segment holds, and hashes its records.

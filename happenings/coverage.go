@@ -3,7 +3,6 @@
 package happenings
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -13,8 +12,11 @@ import (
 	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-soc2/caddy-soc2/happenings/wire"
 )
 
 // Coverage is a listener wrapper that makes a server record every response
@@ -35,6 +37,11 @@ import (
 // refusals that Caddy makes before any route (400, 405, 421) then all pass
 // through them. The handlers do not show in the configuration that the admin
 // API returns.
+//
+// What Caddy does only where there are no error routes stays so on a server that
+// had none: an error is answered with its status alone, and one of status 500
+// and above is in the log http.log.error. A request that nothing answers gets
+// the status that the app chooses.
 type Coverage struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -54,32 +61,59 @@ func (*Coverage) Provision(ctx caddy.Context) error {
 	if covers(srv.Routes) {
 		return errors.New("the listener wrapper soc2 is listed twice for one server")
 	}
+	status, err := unmatchedStatus(ctx)
+	if err != nil {
+		return err
+	}
+	bare := srv.Errors == nil || len(srv.Errors.Routes) == 0
 	var redirects *caddyhttp.Server
 	app := httpApp(ctx)
 	if app != nil {
 		redirects = absorbRedirects(app, srv)
 	}
-	srv.Routes = slices.Insert(srv.Routes, 0, outermost())
+	if status != http.StatusOK {
+		srv.Routes = slices.Insert(srv.Routes, 0, caddyhttp.Route{Handlers: []caddyhttp.MiddlewareHandler{unanswered(status)}})
+	}
+	srv.Routes = slices.Insert(srv.Routes, 0, outermost(bare))
 	if srv.Errors == nil {
 		srv.Errors = new(caddyhttp.HTTPErrorConfig)
 	}
-	if redirects != nil { // an error on the HTTP port is none of the sites' error pages'
-		srv.Errors.Routes = slices.Insert(srv.Errors.Routes, 0, bareError(portOf(app)))
+	switch {
+	case bare:
+		srv.Errors.Routes = append(srv.Errors.Routes, plainly(nil))
+	case redirects != nil: // an error on the HTTP port is none of the sites' error pages'
+		srv.Errors.Routes = slices.Insert(srv.Errors.Routes, 0, plainly(caddyhttp.MatcherSets{{portOf(app)}}))
 	}
-	srv.Errors.Routes = slices.Insert(srv.Errors.Routes, 0, outermost())
+	srv.Errors.Routes = slices.Insert(srv.Errors.Routes, 0, outermost(bare))
+	wire.Watch(srv)
 	return nil
 }
 
-// record is the handler that marks a covered server.
-var record = json.RawMessage(`{"handler":"soc2_audit","covered":true}`)
+// marker is the handler that marks a covered server.
+type marker struct {
+	Handler   string `json:"handler"`
+	Covered   bool   `json:"covered"`
+	LogErrors bool   `json:"log_errors,omitempty"`
+}
 
-// outermost is a route without matchers, which all requests take and leave.
-func outermost() caddyhttp.Route {
-	return caddyhttp.Route{HandlersRaw: []json.RawMessage{record, json.RawMessage(`{"handler":"soc2_headers"}`)}}
+// outermost is a route that all requests take and leave. On a bare server,
+// which has no error routes of its own, it logs errors.
+func outermost(bare bool) caddyhttp.Route {
+	return caddyhttp.Route{
+		MatcherSets: caddyhttp.MatcherSets{{wire.Entered{}}},
+		HandlersRaw: []json.RawMessage{
+			caddyconfig.JSON(marker{Handler: "soc2_audit", Covered: true, LogErrors: bare}, nil),
+			json.RawMessage(`{"handler":"soc2_headers"}`),
+		},
+	}
 }
 
 func covers(routes caddyhttp.RouteList) bool {
-	return len(routes) > 0 && len(routes[0].HandlersRaw) > 0 && bytes.Equal(routes[0].HandlersRaw[0], record)
+	if len(routes) == 0 || len(routes[0].HandlersRaw) == 0 {
+		return false
+	}
+	var m marker
+	return json.Unmarshal(routes[0].HandlersRaw[0], &m) == nil && m.Handler == "soc2_audit" && m.Covered
 }
 
 // redirectServer is Caddy's name for the server that it adds for those HTTP to
@@ -159,14 +193,9 @@ func (p port) MatchWithError(r *http.Request) (bool, error) {
 	return err == nil && on == string(p), nil
 }
 
-// bareError answers the errors of a port with their status alone, as the server
-// for redirects would have.
-func bareError(p port) caddyhttp.Route {
-	return caddyhttp.Route{
-		MatcherSets: caddyhttp.MatcherSets{{p}},
-		Handlers:    []caddyhttp.MiddlewareHandler{caddyhttp.StaticResponse{StatusCode: "{http.error.status_code}"}},
-		Terminal:    true,
-	}
+// plainly is a route that answers errors with their status alone.
+func plainly(match caddyhttp.MatcherSets) caddyhttp.Route {
+	return caddyhttp.Route{MatcherSets: match, Handlers: []caddyhttp.MiddlewareHandler{plainStatus{}}}
 }
 
 // httpApp is the app whose server is being provisioned.
@@ -179,8 +208,9 @@ func httpApp(ctx caddy.Context) *caddyhttp.App {
 	return nil
 }
 
-// WrapListener returns the listener as it is.
-func (*Coverage) WrapListener(ln net.Listener) net.Listener { return ln }
+// WrapListener counts the connections that bring no request, and the requests
+// that reach no handler.
+func (*Coverage) WrapListener(ln net.Listener) net.Listener { return wire.All.Listen(ln) }
 
 // UnmarshalCaddyfile implements caddyfile.Unmarshaler. There are no options.
 func (*Coverage) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {

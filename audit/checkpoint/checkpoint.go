@@ -48,7 +48,8 @@ var (
 	ErrMalformed = errors.New("the checkpoint is malformed")
 )
 
-// Open verifies a checkpoint by at least one of the keys and returns its head.
+// Open verifies a checkpoint by at least one of the keys and returns its head. A
+// key with a limit (Until) counts only if the checkpoint is within it.
 // Signatures by other keys, such as those of witnesses, say nothing (C2SP
 // signed-note) and are returned by name. All signatures must be spelled as a
 // signer does, so that no byte of what the keys sign can change unseen.
@@ -65,11 +66,14 @@ func Open(b []byte, keys ...note.Verifier) (h Head, others []string, err error) 
 
 // open verifies a note by the keys and checks the spelling of its signatures.
 func open(b []byte, keys []note.Verifier) (*note.Note, error) {
-	n, err := note.Open(b, note.VerifierList(keys...))
+	good := Good(b, keys)
+	n, err := note.Open(b, note.VerifierList(good...))
 	if err != nil {
 		var unverified *note.UnverifiedNoteError
 		var invalid *note.InvalidSignatureError
 		switch {
+		case errors.As(err, &unverified) && len(good) < len(keys):
+			return nil, fmt.Errorf("%w: it is signed by %q, and is of more records than a given key is good for", ErrKey, signers(unverified.Note))
 		case errors.As(err, &unverified):
 			return nil, fmt.Errorf("%w: it is signed by %q", ErrKey, signers(unverified.Note))
 		case errors.As(err, &invalid):

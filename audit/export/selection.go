@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -123,6 +124,31 @@ func since(ctx context.Context, dir records.Dir, t time.Time) (seq int64, err er
 		}
 	}
 	return list[len(list)-1].First, nil
+}
+
+// Each calls fn for the selected records of a log in order, up to its end, also
+// those that no checkpoint signs yet. The record is valid only during the call.
+func (s Selection) Each(ctx context.Context, dir records.Dir, fn func(seq int64, record []byte) error) error {
+	from, to, err := s.run(ctx, dir, math.MaxInt64)
+	if err != nil {
+		return err
+	}
+	chosen := s.filter()
+	_, err = dir.Range(ctx, from, to, func(seq int64, record []byte) error {
+		if !chosen(record) {
+			return nil
+		}
+		return fn(seq, record)
+	})
+	return err
+}
+
+// Has reports whether a record is selected.
+func (s Selection) Has(seq int64, record []byte) bool {
+	if s.From.set && s.From.time.IsZero() && seq < s.From.index || s.To.set && s.To.time.IsZero() && seq >= s.To.index {
+		return false
+	}
+	return s.filter()(record)
 }
 
 // filter returns whether a record that run covers is selected.

@@ -6,7 +6,10 @@
 //
 //	witnessed          a C2SP note: the checkpoint and the witnesses' lines
 //
-// and stamped checkpoints as package timestamp draws them. A log.anchor record
+// and behind it, each after an empty line, the older notes of those witnesses
+// who are not in it: one that is down keeps its newest cosignature. Besides,
+//
+// stamped checkpoints are kept as package timestamp draws them. A log.anchor record
 // says when a witness begins or ceases to cosign, and that a checkpoint was
 // stamped.
 //
@@ -32,7 +35,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
-// File is the name of the newest cosigned checkpoint in a log's directory. Part
+// File is the name of the newest cosigned checkpoints in a log's directory. Part
 // of the on-disk format; do not change.
 const File = "witnessed"
 
@@ -110,16 +113,42 @@ func (n *Notary) Set(c Config) error {
 // resume reads what witnesses saw last. It saves them a request; without it
 // they are asked.
 func (n *Notary) resume(group *witness.Group) {
-	b, err := n.log.FS().ReadFile(n.file())
-	if errors.Is(err, fs.ErrNotExist) {
-		return
-	}
-	if err == nil {
-		_, err = group.Resume(b, n.log.Verifiers()...)
+	notes, err := n.kept()
+	for _, b := range notes {
+		_, rerr := group.Resume(b, n.log.Verifiers()...)
+		err = errors.Join(err, rerr)
 	}
 	if err != nil {
 		n.logger.Warn("the checkpoint that was witnessed last cannot be used", "error", err)
 	}
+}
+
+// kept reads the notes that are kept, newest first.
+func (n *Notary) kept() ([][]byte, error) {
+	b, err := durable.ReadFile(n.log.FS(), n.file())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return checkpoint.Several(b)
+}
+
+// keep adds a note to those that are kept. A file that is none is replaced.
+func (n *Notary) keep(note []byte) error {
+	kept, err := n.kept()
+	if errors.Is(err, checkpoint.ErrMalformed) {
+		n.logger.Warn("the file of witnessed checkpoints is not one and is made anew", "error", err)
+	} else if err != nil {
+		return err
+	}
+	notes, err := checkpoint.Newest(kept, note)
+	if err != nil { // one of those that were there
+		n.logger.Warn("the file of witnessed checkpoints is not one and is made anew", "error", err)
+		notes = [][]byte{note}
+	}
+	return durable.WriteFile(n.log.FS(), n.file(), checkpoint.Join(notes))
 }
 
 func (n *Notary) file() string { return filepath.Join(n.log.Dir(), File) }
@@ -186,7 +215,7 @@ func (n *Notary) Witness(ctx context.Context) {
 		return
 	}
 	if len(got.By) > 0 {
-		if err := durable.WriteFile(n.log.FS(), n.file(), got.Note); err != nil {
+		if err := n.keep(got.Note); err != nil {
 			n.logger.Warn("keeping the witnessed checkpoint", "error", err)
 		}
 	}

@@ -240,3 +240,101 @@ func TestRollbackIsSeenByTheStateFile(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// audited runs the auditor's command with all witnesses.
+func audited(t *testing.T, log *audit.Log, dir string, witnesses ...*server) (code int, text string) {
+	t.Helper()
+	var keys []string
+	for _, w := range witnesses {
+		keys = append(keys, w.key.Public())
+	}
+	o, err := verify.NewOutsiders(log.Verifiers(), keys, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	code = verify.Command{Dir: dir, Keys: log.Verifiers(), Outsiders: o, Stdout: &out, Stderr: &out}.Run()
+	return code, out.String()
+}
+
+// TestWitnessThatIsDownKeepsItsCosignature lets one of three witnesses be down
+// while the log grows, and another after it, and restarts the notary meanwhile.
+func TestWitnessThatIsDownKeepsItsCosignature(t *testing.T) {
+	key := newKey(t, "edge-1/soc2")
+	dir := filepath.Join(t.TempDir(), "log")
+	log := openLog(t, dir, key)
+	var all []*server
+	var clients []*witness.Client
+	for _, name := range []string{"a.example/w", "b.example/w", "c.example/w"} {
+		w := startWitness(t, name, key)
+		all, clients = append(all, w), append(clients, w.client())
+	}
+	for down, want := range [][]string{{}, {"the witness c.example/w cosigned 11 records last, 13 fewer"}, {"the witness b.example/w cosigned 24 records last, 13 fewer"}} {
+		for i, w := range all {
+			w.down.Store(down == 1 && i == 2 || down == 2 && i == 1)
+		}
+		n := notary.New(log, "edge-1", slog.New(slog.DiscardHandler))
+		grow(t, log, 10)
+		if err := n.Set(notary.Config{Witnesses: clients, WitnessEvery: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		n.Witness(t.Context())
+		n.Close()
+		code, text := audited(t, log, dir, all...)
+		if code != verify.ExitVerified {
+			t.Fatalf("round %d: exit %d:\n%s", down, code, text)
+		}
+		for _, words := range want {
+			if !strings.Contains(text, words) {
+				t.Errorf("round %d: want %q in\n%s", down, words, text)
+			}
+		}
+	}
+}
+
+// TestRewriteThatEndsLongerIsSeenByTheStateFile replaces the log by another
+// history of the same key, with more records.
+func TestRewriteThatEndsLongerIsSeenByTheStateFile(t *testing.T) {
+	key := newKey(t, "edge-1/soc2")
+	base := t.TempDir()
+	cfg := audit.Config{Dir: filepath.Join(base, "log"), Key: key, CheckpointEvery: time.Hour, SegmentBytes: 64 << 10, StateFile: filepath.Join(base, "state", "head")}
+	write := func(cfg audit.Config, n int) {
+		t.Helper()
+		log, err := audit.Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		grow(t, log, n)
+		if err := log.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(cfg, 700)
+	seen, err := os.ReadFile(cfg.StateFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(cfg, 300) // the log goes on, and the state file with it
+	if err := os.WriteFile(cfg.StateFile, seen, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(cfg.Dir, "tile", "0")); err != nil { // they are no evidence
+		t.Fatal(err)
+	}
+	write(cfg, 1) // a state that is behind, as after a crash, is no rewrite
+	other := cfg
+	other.Dir, other.StateFile = filepath.Join(base, "other"), ""
+	write(other, 1500)
+	if err := os.WriteFile(cfg.StateFile, seen, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(cfg.Dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(other.Dir, cfg.Dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := audit.Open(cfg); !errors.Is(err, audit.ErrDamaged) || !strings.Contains(err.Error(), "rewritten") {
+		t.Errorf("%v", err)
+	}
+}

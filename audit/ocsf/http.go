@@ -87,7 +87,7 @@ func (ev *event) httpResponse(b *audit.Event) {
 	ev.StatusDetail = string(b.End)
 	ev.StatusID = statusSuccess
 	switch {
-	case b.Status >= 500 || b.End == audit.EndPanicked:
+	case b.Status >= 500 || b.End == audit.EndPanicked || b.End == audit.EndDropped:
 		ev.StatusID, ev.SeverityID = statusFailure, severityMedium
 	case b.Status >= 400:
 		ev.StatusID, ev.SeverityID = statusFailure, severityLow

@@ -139,11 +139,11 @@ func unwrapKey(id string, wrapped []byte, identities []age.Identity) ([]byte, er
 // newDataKey makes a key for a day. When it returns, the key can be had back by
 // the recipients whatever happens.
 func (s *Sealer) newDataKey(day int64) (*dataKey, error) {
-	id := newKeyID(day)
+	id, set := newKeyID(day), s.settings.Load()
 	key := make([]byte, keySize)
 	defer clear(key)
 	_, _ = rand.Read(key) // never fails
-	wrapped, err := wrapKey(id, key, s.recipients)
+	wrapped, err := wrapKey(id, key, set.recipients)
 	if err != nil {
 		return nil, fmt.Errorf("encrypting key %s with age: %w", id, err)
 	}
@@ -151,8 +151,8 @@ func (s *Sealer) newDataKey(day int64) (*dataKey, error) {
 		return nil, err
 	}
 	k := &dataKey{id: id, day: day, box: aead(derive(key, "box", id))}
-	if s.maxSubjects > 0 {
-		k.subjects, err = newSubjects(s.fs, s.dir, id, key, s.index, s.maxSubjects)
+	if set.maxSubjects > 0 {
+		k.subjects, err = newSubjects(s.fs, s.dir, id, key, s.index, set.maxSubjects)
 	}
 	return k, err
 }

@@ -14,10 +14,13 @@ import (
 // Who knows the subject, and may ask the server, can find the record by it. It
 // is empty if there never were subject keys.
 func (s *Sealer) Handle(subject string) string {
-	if s.index == nil {
+	s.mu.Lock()
+	index := s.index
+	s.mu.Unlock()
+	if index == nil {
 		return ""
 	}
-	h := keyedText(s.index, "handle\x00"+subject)
+	h := keyedText(index, "handle\x00"+subject)
 	return "s:" + string(h[:])
 }
 
@@ -117,10 +120,10 @@ func (s *Sealer) Destroy(day string) (Erasure, error) {
 	e := Erasure{What: ErasedPeriod, Period: day}
 	from, err := time.Parse(time.DateOnly, day)
 	if err != nil {
-		return e, fmt.Errorf("%q is no day: write it as 2026-11-21", day)
+		return e, fmt.Errorf("%w: %q is no day: write it as 2026-11-21", ErrPeriod, day)
 	}
 	if dayOf(from) >= dayOf(s.now()) {
-		return e, fmt.Errorf("day %s is not over: its key is in use", day)
+		return e, fmt.Errorf("%w: day %s is not over: its key is in use", ErrPeriod, day)
 	}
 	s.erasing.Lock()
 	defer s.erasing.Unlock()

@@ -33,7 +33,6 @@ import (
 	"encoding/base32"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
@@ -51,6 +50,9 @@ var (
 	ErrIdentity = errors.New("no identity opens the key")
 	// ErrBox means that a box is not the one that was sealed for the record.
 	ErrBox = errors.New("the box was changed or belongs to another record")
+	// ErrPeriod means that the keys of a period cannot be destroyed as asked:
+	// there is no such period, or it is not over.
+	ErrPeriod = errors.New("this period cannot be destroyed")
 	// ErrClosed is returned after Close.
 	ErrClosed = errors.New("closed")
 )
@@ -91,11 +93,8 @@ func derive(key []byte, use, id string) []byte {
 
 // claim makes a directory and locks it. Leftovers of a crash are cleared away.
 func claim(fsys durable.FS, dir string) (*durable.Lock, error) {
-	if err := fsys.MkdirAll(dir, durable.DirMode); err != nil {
-		return nil, fmt.Errorf("making %s: %w", dir, err)
-	}
-	if err := fsys.SyncDir(filepath.Dir(dir)); err != nil {
-		return nil, fmt.Errorf("making %s: %w", dir, err)
+	if err := durable.MakeDir(fsys, dir); err != nil {
+		return nil, err
 	}
 	lock, err := durable.LockDir(dir)
 	if errors.Is(err, durable.ErrLocked) {

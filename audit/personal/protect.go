@@ -48,6 +48,19 @@ func (p *Protector) ClientPseudonym() bool {
 // requests that lasted that long, the members are left out and named among
 // those redacted.
 func (p *Protector) Apply(ev *audit.Event) error {
+	return p.apply(ev, ev.Level != policy.Minimal.String()) // that level keeps a pseudonym of the client at most
+}
+
+// Ahead is Apply for a record that precedes the request's own, when nobody is
+// authenticated yet. With subject keys it has no box: it could only have the
+// day's key, so that forgetting the user would not reach it. The members are in
+// the box of the request's own record.
+func (p *Protector) Ahead(ev *audit.Event) error {
+	sealed := ev.Level != policy.Minimal.String()
+	return p.apply(ev, sealed && (p.sealer == nil || p.sealer.settings.Load().maxSubjects == 0))
+}
+
+func (p *Protector) apply(ev *audit.Event, sealed bool) error {
 	var errs []error
 	var stands [3]string
 	if p.pseudonyms != nil {
@@ -64,8 +77,8 @@ func (p *Protector) Apply(ev *audit.Event) error {
 	}
 	switch {
 	case p.sealer == nil:
-	case ev.Level == policy.Minimal.String():
-		p.sealer.set.remove(ev) // that level keeps a pseudonym of the client at most
+	case !sealed:
+		p.sealer.settings.Load().set.remove(ev)
 	default:
 		if err := p.sealer.Seal(ev); err != nil {
 			errs = append(errs, err)

@@ -30,7 +30,6 @@ type PseudonymConfig struct {
 type Pseudonyms struct {
 	fs   durable.FS
 	dir  string
-	unit Unit
 	hold Hold
 	now  func() time.Time
 	lock *durable.Lock
@@ -38,6 +37,7 @@ type Pseudonyms struct {
 	current atomic.Pointer[pseudonymKey] // the key used last
 
 	mu     sync.Mutex // guards the fields below and the making and destroying of keys
+	unit   Unit
 	keys   map[string]*pseudonymKey
 	closed bool
 }
@@ -83,6 +83,23 @@ func (p *Pseudonyms) Close() error {
 	return p.lock.Unlock()
 }
 
+// Use changes how long a key is used, from the next pseudonym on. The periods
+// that were begun keep their keys and names, so that what was recorded under them
+// can still be looked up and their keys be destroyed.
+func (p *Pseudonyms) Use(u Unit) error {
+	if u == "" {
+		u = Month
+	}
+	if _, err := u.At(p.now()); err != nil {
+		return fmt.Errorf("pseudonyms: %w", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unit = u
+	p.current.Store(nil)
+	return nil
+}
+
 // Pseudonym returns what stands for a value of a member (ClientIP, Peer or
 // User) in the records of time t. Of the address in Peer the port is dropped.
 // An empty value has none. ErrDestroyed means that the period's key is gone: the
@@ -103,14 +120,14 @@ func (p *Pseudonyms) Pseudonym(member, value string, t time.Time) (string, error
 
 // key returns the key of the period of t, and makes it if there never was one.
 func (p *Pseudonyms) key(t time.Time) (*pseudonymKey, error) {
-	period, err := p.unit.At(t)
-	if err != nil {
-		return nil, fmt.Errorf("pseudonyms: %w", err)
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, fmt.Errorf("pseudonyms: %w", ErrClosed)
+	}
+	period, err := p.unit.At(t)
+	if err != nil {
+		return nil, fmt.Errorf("pseudonyms: %w", err)
 	}
 	k := p.keys[period.Name]
 	if k == nil {
@@ -159,8 +176,15 @@ func Lookup(fsys durable.FS, dir, period, member, value string) (string, error) 
 }
 
 // Periods lists the periods whose keys exist, in the order of their names.
-func (p *Pseudonyms) Periods() ([]Period, error) {
-	entries, err := p.fs.ReadDir(p.dir)
+func (p *Pseudonyms) Periods() ([]Period, error) { return Periods(p.fs, filepath.Dir(p.dir)) }
+
+// Periods is Pseudonyms.Periods for a directory of keys that may be in use. One
+// without pseudonyms has none.
+func Periods(fsys durable.FS, dir string) ([]Period, error) {
+	entries, err := fsys.ReadDir(filepath.Join(dir, "pseudonyms"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listing pseudonym keys: %w", err)
 	}
@@ -182,10 +206,10 @@ func (p *Pseudonyms) Destroy(period string) (Erasure, error) {
 	e := Erasure{What: ErasedPeriod, Period: period}
 	parsed, err := ParsePeriod(period)
 	if err != nil {
-		return e, err
+		return e, fmt.Errorf("%w: %w", ErrPeriod, err)
 	}
 	if !parsed.To.Before(p.now()) {
-		return e, fmt.Errorf("period %s is not over: its key is in use until %s", period, parsed.To.Format(time.RFC3339))
+		return e, fmt.Errorf("%w: period %s is not over: its key is in use until %s", ErrPeriod, period, parsed.To.Format(time.RFC3339))
 	}
 	if p.hold != nil {
 		if err := p.hold(parsed.From, parsed.To); err != nil {

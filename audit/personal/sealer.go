@@ -40,39 +40,74 @@ type SealerConfig struct {
 // Sealer seals personal members of records. It is safe for concurrent use, and
 // holds the lock of its directory until Close.
 type Sealer struct {
-	fs          durable.FS
-	dir         string
-	recipients  []age.Recipient
-	set         memberSet
-	maxSubjects int // 0: no subject keys
-	hold        Hold
-	now         func() time.Time
-	lock        *durable.Lock
-	index       []byte // finds lines of subjects; nil if there never were any
+	fs   durable.FS
+	dir  string
+	hold Hold
+	now  func() time.Time
+	lock *durable.Lock
 
+	settings atomic.Pointer[settings]
 	current  atomic.Pointer[dataKey]
 	overflow atomic.Int64
 
-	mu     sync.Mutex // serializes changes of current
-	closed bool
+	erasing sync.Mutex // serializes Forget, Destroy and Use; taken before mu
+	mu      sync.Mutex // serializes changes of current, and guards the fields below
+	closed  bool
+	index   []byte // finds lines of subjects; nil if there never were any. Changed once, with erasing held too
+}
 
-	erasing sync.Mutex // serializes Forget and Destroy
+// settings are what of a config can change while the sealer is open.
+type settings struct {
+	recipients  []age.Recipient
+	set         memberSet
+	maxSubjects int // 0: no subject keys
 }
 
 // indexName names the key that finds subjects' lines.
 const indexName = "subjects"
 
+// Check tells what is wrong with a config, without a look at the directory.
+func (c SealerConfig) Check() error {
+	_, err := newSealer(c)
+	return err
+}
+
 // OpenSealer claims the directory personal in the directory of keys and
 // finishes erasures that a crash interrupted. The first key is made when the
 // first box is sealed.
 func OpenSealer(c SealerConfig) (*Sealer, error) {
-	s := &Sealer{fs: c.FS, dir: filepath.Join(c.Dir, "personal"), recipients: c.Recipients, hold: c.Hold, now: c.Now}
+	s, err := newSealer(c)
+	if err != nil {
+		return nil, err
+	}
+	if s.lock, err = claim(s.fs, s.dir); err != nil {
+		return nil, fmt.Errorf("sealing: %w", err)
+	}
+	if err := s.loadIndex(s.settings.Load().maxSubjects > 0); err != nil {
+		_ = s.lock.Unlock()
+		return nil, fmt.Errorf("sealing: %w", err)
+	}
+	return s, nil
+}
+
+func newSealer(c SealerConfig) (*Sealer, error) {
+	s := &Sealer{fs: c.FS, dir: filepath.Join(c.Dir, "personal"), hold: c.Hold, now: c.Now}
 	if s.fs == nil {
 		s.fs = durable.OS{}
 	}
 	if s.now == nil {
 		s.now = time.Now
 	}
+	set, err := c.settings()
+	if err != nil {
+		return nil, err
+	}
+	s.settings.Store(set)
+	return s, nil
+}
+
+// settings checks what can change.
+func (c SealerConfig) settings() (*settings, error) {
 	if len(c.Recipients) == 0 {
 		return nil, errors.New("sealing: no recipient: name at least one, or nobody can read what is sealed")
 	}
@@ -80,6 +115,7 @@ func OpenSealer(c SealerConfig) (*Sealer, error) {
 	if len(names) == 0 {
 		names = DefaultMembers
 	}
+	s := &settings{recipients: c.Recipients}
 	var err error
 	if s.set, err = parseMembers(names); err != nil {
 		return nil, fmt.Errorf("sealing: %w", err)
@@ -92,18 +128,38 @@ func OpenSealer(c SealerConfig) (*Sealer, error) {
 			return nil, fmt.Errorf("sealing: %d subjects a day: it must be 1 to %d", c.MaxSubjects, maxSlots)
 		}
 	}
-	if s.lock, err = claim(s.fs, s.dir); err != nil {
-		return nil, fmt.Errorf("sealing: %w", err)
-	}
-	if err := s.loadIndex(); err != nil {
-		_ = s.lock.Unlock()
-		return nil, fmt.Errorf("sealing: %w", err)
-	}
 	return s, nil
 }
 
-// loadIndex reads the key that finds subjects, or makes it if there are none.
-func (s *Sealer) loadIndex() (err error) {
+// Use changes recipients, members and subject keys; the rest of a config stays as
+// it was. The next box has a new key, which is for the new recipients alone.
+// Boxes that are being sealed may still have the old one. What was sealed is as
+// it was: the old recipients open it, and Forget reaches it.
+func (s *Sealer) Use(c SealerConfig) error {
+	next, err := c.settings()
+	if err != nil {
+		return err
+	}
+	s.erasing.Lock()
+	defer s.erasing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return fmt.Errorf("sealing: %w", ErrClosed)
+	}
+	if s.index == nil {
+		if err := s.loadIndex(next.maxSubjects > 0); err != nil {
+			return fmt.Errorf("sealing: %w", err)
+		}
+	}
+	s.settings.Store(next)
+	s.retire()
+	return nil
+}
+
+// loadIndex reads the key that finds subjects. If there is none, and there never
+// were subjects, it makes one where it is needed.
+func (s *Sealer) loadIndex(needed bool) (err error) {
 	s.index, err = loadKey(s.fs, filepath.Join(s.dir, indexName+keySuffix), indexName)
 	if err == nil {
 		return s.fs.SyncDir(s.dir) // whoever made it may have failed here
@@ -120,7 +176,7 @@ func (s *Sealer) loadIndex() (err error) {
 			return fmt.Errorf("%w, but %s needs it to be forgotten from: put it back", err, e.Name())
 		}
 	}
-	if s.maxSubjects > 0 {
+	if needed {
 		s.index, err = newKey(s.fs, s.dir, indexName)
 		return err
 	}
@@ -170,9 +226,10 @@ var bufferPool = sync.Pool{New: func() any { return new(buffers) }}
 func (s *Sealer) Seal(ev *audit.Event) error {
 	b, _ := bufferPool.Get().(*buffers)
 	defer bufferPool.Put(b)
-	b.text = appendBox(b.text[:0], ev, s.set)
+	set := s.settings.Load().set
+	b.text = appendBox(b.text[:0], ev, set)
 	subject := ev.User
-	s.set.remove(ev)
+	set.remove(ev)
 	if len(b.text) == 0 {
 		return nil
 	}

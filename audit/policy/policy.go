@@ -197,13 +197,14 @@ func (p *Policy) decide(ev *audit.Event) (Level, *rule) {
 }
 
 // matters reports whether a request is recorded at the level metadata at
-// least: denied or limited by us or by the upstream, failed, or panicked.
+// least: denied or limited by us or by the upstream, failed, panicked, or
+// broken off.
 func matters(ev *audit.Event) bool {
 	switch ev.Status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired, http.StatusTooManyRequests:
 		return true
 	}
-	return ev.Status >= 500 || ev.End == audit.EndPanicked || adverse(ev.Access) || adverse(ev.Limit)
+	return ev.Status >= 500 || ev.End == audit.EndPanicked || ev.End == audit.EndDropped || adverse(ev.Access) || adverse(ev.Limit)
 }
 
 // adverse reports whether a decision went against the request. An outcome that

@@ -119,6 +119,7 @@ func TestWhatMattersIsRecorded(t *testing.T) {
 		"proxy":      func(e *audit.Event) { e.Status = 407 },
 		"too many":   func(e *audit.Event) { e.Status = 429 },
 		"panic":      func(e *audit.Event) { e.End = audit.EndPanicked },
+		"dropped":    func(e *audit.Event) { e.End = audit.EndDropped },
 	} {
 		for _, level := range []string{"none", "minimal"} {
 			p, counters := compile(t, policy.Config{Rules: []policy.Rule{{Name: "all", Level: level, Reason: "test"}}})

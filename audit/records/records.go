@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"os"
+	"path/filepath"
 	"sort"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/segment"
@@ -98,6 +100,19 @@ func (d Dir) Frames(s Segment) ([]byte, error) {
 // Scan is Range to the end of the log.
 func (d Dir) Scan(from int64, fn func(seq int64, record []byte) error) (next int64, err error) {
 	return d.Range(context.Background(), from, math.MaxInt64, fn)
+}
+
+// Inside returns the log in a directory that is none itself but has one, as the
+// server's data directory has; or the empty text.
+func Inside(dir string) string {
+	const name = "log"
+	if _, err := os.Stat(filepath.Join(dir, Folder)); err == nil {
+		return ""
+	}
+	if _, err := os.Stat(filepath.Join(dir, name, Folder)); err != nil {
+		return ""
+	}
+	return filepath.Join(dir, name)
 }
 
 // Range calls fn for each record from index from to, not including, to, in

@@ -19,10 +19,6 @@ var ErrRead = errors.New("reading a segment")
 // piece is how much of an open segment is read at a time.
 const piece = 256 << 10
 
-// maxFrames is the most records that a segment can have, for the size of its
-// seek table: 268 million.
-const maxFrames = 1 << 28
-
 // Stream reads a segment from its beginning to its end and holds no more of it
 // than one piece: a bundle of a sealed segment, which has at most 256 records,
 // or 256 KiB of an open one. It belongs to one goroutine.
@@ -57,24 +53,9 @@ func NewStream(f fs.File, s Segment) (*Stream, error) {
 	}
 	st.size = info.Size()
 	if s.Sealed {
-		st.table, err = st.seekTable()
+		st.table, err = segment.ReadTable(st.first, st.size, st.readAt)
 	}
 	return st, err
-}
-
-func (s *Stream) seekTable() (*segment.Table, error) {
-	limit := min(s.size, maxFrames/256*8+64)
-	footer := make([]byte, 9)
-	if s.size >= int64(len(footer)) {
-		if err := s.readAt(footer, s.size-int64(len(footer))); err != nil {
-			return nil, err
-		}
-		n := int64(footer[0]) | int64(footer[1])<<8 | int64(footer[2])<<16 | int64(footer[3])<<24
-		if n*8 > limit {
-			return nil, fmt.Errorf("%w: its seek table has %d entries, which is more than a segment can have", segment.ErrSealed, n)
-		}
-	}
-	return segment.ReadTable(s.first, s.size, s.readAt)
 }
 
 // readAt reads all of p. A file that became shorter meanwhile is damaged.
@@ -114,9 +95,6 @@ func (s *Stream) Next(dst []byte) ([]byte, error) {
 		return dst, s.rest()
 	}
 	_, size, _ := s.table.Bundle(s.next)
-	if size > segment.MaxSealedBundle {
-		return dst, fmt.Errorf("%w: bundle %d has %d bytes, which is more than a bundle can have", segment.ErrSealed, s.next, size)
-	}
 	if int64(cap(s.compressed)) < size {
 		s.compressed = make([]byte, size+size/4)
 	}

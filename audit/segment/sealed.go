@@ -22,6 +22,14 @@ const (
 // maxBundle is the most bytes that a bundle can have.
 const maxBundle = 256 * (prefix + MaxRecord)
 
+// maxBundles is the most bundles that a segment can have: 268 million records.
+const maxBundles = 1 << 20
+
+// maxOpen is the most bytes that Open makes of a segment: four times as many as
+// a segment ends after by default, and all that the queue holds. Larger ones can
+// be read bundle by bundle only.
+const maxOpen = 1 << 30
+
 // MaxSealedBundle is more than any bundle has when it is compressed.
 const MaxSealedBundle = maxBundle + maxBundle/128
 
@@ -95,7 +103,8 @@ type Table struct {
 var ErrSealed = errors.New("not a sealed segment")
 
 // ReadTable reads the seek table at the end of a sealed segment of the given
-// size, through a reader of its bytes.
+// size, through a reader of its bytes. It takes at most 8 MiB of memory whatever
+// the file claims, and no bundle that is larger than a bundle can be.
 func ReadTable(first, size int64, readAt func(p []byte, off int64) error) (*Table, error) {
 	footer := make([]byte, tableFooter)
 	if size < frameHeader+tableFooter {
@@ -110,6 +119,9 @@ func ReadTable(first, size int64, readAt func(p []byte, off int64) error) (*Tabl
 	if le.Uint32(footer[5:]) != seekableMagic || footer[4] != 0 || start < 0 || n == 0 {
 		return nil, fmt.Errorf("%w: its seek table is damaged", ErrSealed)
 	}
+	if n > maxBundles {
+		return nil, fmt.Errorf("%w: its seek table has %d entries, which is more than a segment can have", ErrSealed, n)
+	}
 	b := make([]byte, frameHeader+n*tableEntry)
 	if err := readAt(b, start); err != nil {
 		return nil, err
@@ -120,9 +132,13 @@ func ReadTable(first, size int64, readAt func(p []byte, off int64) error) (*Tabl
 	t := &Table{first: first, offsets: make([]int64, 1, n+1), sizes: make([]int64, 0, n)}
 	at := int64(0)
 	for e := b[frameHeader:]; len(e) > 0; e = e[tableEntry:] {
-		at += int64(le.Uint32(e))
+		size, raw := int64(le.Uint32(e)), int64(le.Uint32(e[4:]))
+		if size > MaxSealedBundle || raw > maxBundle {
+			return nil, fmt.Errorf("%w: bundle %d claims %d bytes, and %d when it is decompressed, which is more than a bundle can have", ErrSealed, len(t.sizes), size, raw)
+		}
+		at += size
 		t.offsets = append(t.offsets, at)
-		t.sizes = append(t.sizes, int64(le.Uint32(e[4:])))
+		t.sizes = append(t.sizes, raw)
 	}
 	if at != start {
 		return nil, fmt.Errorf("%w: its seek table covers %d of %d bytes", ErrSealed, at, start)
@@ -172,7 +188,8 @@ func (t *Table) AppendBundle(dst []byte, i int, compressed []byte) ([]byte, erro
 	return dst, nil
 }
 
-// Open decompresses a whole sealed segment that is in memory.
+// Open decompresses a whole sealed segment that is in memory, unless it claims
+// more than 1 GiB of frames: few bytes can be made to claim any size.
 func Open(first int64, sealed []byte) ([]byte, error) {
 	t, err := ReadTable(first, int64(len(sealed)), func(p []byte, off int64) error {
 		copy(p, sealed[off:])
@@ -180,6 +197,13 @@ func Open(first int64, sealed []byte) ([]byte, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	total := int64(0)
+	for _, n := range t.sizes {
+		total += n
+	}
+	if total > maxOpen {
+		return nil, fmt.Errorf("%w: it claims %d bytes of frames, more than the %d that are decompressed at a time", ErrSealed, total, maxOpen)
 	}
 	var frames []byte
 	for i := range t.Bundles() {

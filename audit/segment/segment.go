@@ -66,6 +66,11 @@ const (
 	prefix    = 2         // bytes of the length before a record
 )
 
+// ReplacedSuffix follows the name of an open segment in that of a file which
+// had taken the segment's name under a running log, and was set aside. It is
+// evidence, and no part of the log.
+const ReplacedSuffix = ".replaced"
+
 // MaxBody is the largest body that fits in a record with any index.
 const MaxBody = MaxRecord - len(recordHead) - 19 - len(posMember) - 19 - 1 - crcTail
 

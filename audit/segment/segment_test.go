@@ -2,11 +2,13 @@ package segment
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -201,4 +203,45 @@ func FuzzOpen(f *testing.F) {
 	}
 	f.Add(sealed)
 	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = Open(250, b) })
+}
+
+// TestSeekTableClaimsNoMoreThanASegmentHas makes tables, in files that are
+// mostly holes, which claim more memory than there is.
+func TestSeekTableClaimsNoMoreThanASegmentHas(t *testing.T) {
+	le := binary.LittleEndian
+	table := func(entries int, size, raw uint32) []byte {
+		b := le.AppendUint32(nil, 0x184D2A5E)
+		b = le.AppendUint32(b, uint32(entries*8+9))
+		for range entries {
+			b = le.AppendUint32(le.AppendUint32(b, size), raw)
+		}
+		b = le.AppendUint32(b, uint32(entries))
+		return le.AppendUint32(append(b, 0), 0x8F92EAB1)
+	}
+	for name, c := range map[string]struct {
+		entries   int
+		size, raw uint32
+	}{
+		"compressed":   {1, MaxSealedBundle + 1, 10},
+		"decompressed": {1, 10, 1 << 30},
+		"entries":      {1<<20 + 1, 1, 1},
+	} {
+		end := table(c.entries, c.size, c.raw)
+		hole := int64(c.entries) * int64(c.size)
+		_, err := ReadTable(0, hole+int64(len(end)), func(p []byte, off int64) error {
+			if len(p) > 8<<20+8 {
+				t.Errorf("%s: %d bytes are read at a time", name, len(p))
+			}
+			copy(p, end[off-hole:])
+			return nil
+		})
+		if !errors.Is(err, ErrSealed) || !strings.Contains(err.Error(), "can have") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	bundles := 100 // of 16 MiB each
+	bomb := append(make([]byte, bundles*10), table(bundles, 10, 16<<20)...)
+	if _, err := Open(0, bomb); !errors.Is(err, ErrSealed) || !strings.Contains(err.Error(), "at a time") {
+		t.Errorf("%v", err)
+	}
 }

@@ -6,11 +6,16 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
+	"github.com/caddy-soc2/caddy-soc2/audit/records"
 )
 
 // The exit codes of a verifying command.
@@ -22,29 +27,56 @@ const (
 )
 
 // Keys parses verifier keys, each NAME+HASH+KEY (C2SP signed-note) or the name
-// of a file that holds one.
+// of a file that holds one. With @N behind it a key is good for checkpoints of
+// at most N records (checkpoint.Until): those that it signed before it was
+// retired.
 func Keys(list []string) ([]note.Verifier, error) {
 	var keys []note.Verifier
 	for _, s := range list {
-		if !strings.Contains(s, "+") {
-			b, err := os.ReadFile(s)
-			if err != nil {
-				return nil, fmt.Errorf("--key %s is neither a verifier key (NAME+HASH+KEY) nor a file with one: %w", s, err)
-			}
-			s = string(b)
-		}
-		v, err := note.NewVerifier(strings.TrimSpace(s))
+		v, err := parseKey(s)
 		if err != nil {
-			return nil, fmt.Errorf("--key %q is not a verifier key (NAME+HASH+KEY): %w", strings.TrimSpace(s), err)
+			return nil, err
 		}
-		if !slices.ContainsFunc(keys, func(k note.Verifier) bool { return k.Name() == v.Name() && k.KeyHash() == v.KeyHash() }) {
+		i := slices.IndexFunc(keys, func(k note.Verifier) bool { return k.Name() == v.Name() && k.KeyHash() == v.KeyHash() })
+		if i < 0 {
 			keys = append(keys, v)
+			continue
+		}
+		a, aok := checkpoint.LimitOf(keys[i])
+		if b, bok := checkpoint.LimitOf(v); a != b || aok != bok {
+			return nil, fmt.Errorf("--key %s is given twice, with different ends (@N)", s)
 		}
 	}
 	if len(keys) == 0 {
 		return nil, errors.New("--key is needed: the log's verifier key, which \"caddy soc2 key show\" prints; have it from somewhere else than from the log's host")
 	}
 	return keys, nil
+}
+
+// keyLimit is what may follow a key.
+var keyLimit = regexp.MustCompile(`@(0|[1-9][0-9]{0,17})$`)
+
+func parseKey(s string) (note.Verifier, error) {
+	text, limit := s, ""
+	if m := keyLimit.FindStringSubmatch(s); m != nil {
+		text, limit = strings.TrimSuffix(s, m[0]), m[1]
+	}
+	if !strings.Contains(text, "+") {
+		b, err := os.ReadFile(text)
+		if err != nil {
+			return nil, fmt.Errorf("--key %s is neither a verifier key (NAME+HASH+KEY) nor a file with one: %w", s, err)
+		}
+		text = string(b)
+	}
+	v, err := note.NewVerifier(strings.TrimSpace(text))
+	if err != nil {
+		return nil, fmt.Errorf("--key %q is not a verifier key (NAME+HASH+KEY): %w", strings.TrimSpace(text), err)
+	}
+	if limit == "" {
+		return v, nil
+	}
+	n, err := strconv.ParseInt(limit, 10, 64)
+	return checkpoint.Until(v, n), err
 }
 
 // Command verifies the log in a directory and reports as a command does.
@@ -66,6 +98,10 @@ func (c Command) Run() int {
 		fmt.Fprintf(c.Stderr, "cannot verify %s: it is not a directory that can be read\n", c.Dir)
 		return ExitCannotTell
 	}
+	if inside := records.Inside(c.Dir); inside != "" {
+		fmt.Fprintf(c.Stderr, "cannot verify %s: it is not an audit log: did you mean %s?\n", c.Dir, inside)
+		return ExitCannotTell
+	}
 	opt, err := c.options()
 	if err != nil {
 		fmt.Fprintf(c.Stderr, "cannot verify %s: %v\n", c.Dir, err)
@@ -79,6 +115,7 @@ func (c Command) Run() int {
 	}
 	if c.Outsiders != nil {
 		r.Problems = append(r.Problems, c.Outsiders.missing()...)
+		r.Notes = append(r.Notes, c.Outsiders.lagging()...)
 	}
 	if c.JSON {
 		e := json.NewEncoder(c.Stdout)

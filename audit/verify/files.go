@@ -20,7 +20,7 @@ const (
 	anchorFolder = "anchors"     // checkpoints that were anchored outside
 	anchorNote   = ".checkpoint" // a checkpoint
 	anchorStamp  = ".tsr"        // a time stamp of it (RFC 3161)
-	witnessed    = "witnessed"   // newest checkpoint with cosignatures
+	witnessed    = "witnessed"   // newest checkpoints with cosignatures
 	reserveFile  = "reserve"     // zeros, given up when the disk is full
 	tempSuffix   = ".tmp"        // not yet renamed into place
 )
@@ -64,6 +64,10 @@ func (c *check) file(path string, d fs.DirEntry) error {
 		c.note("%s is left from an interrupted write and is not part of the log", path)
 		return nil
 	}
+	if before, _, ok := strings.Cut(path, segment.ReplacedSuffix); ok && c.belongs(before) {
+		c.problem(path, "it had taken the name of %s while the log was running, and was set aside; the log wrote its own records back", before)
+		return nil
+	}
 	if !c.belongs(path) {
 		c.problem(path, "this file does not belong to a log")
 		return nil
@@ -91,9 +95,10 @@ func (c *check) file(path string, d fs.DirEntry) error {
 // maxReserve is more than the reserve of any log has.
 const maxReserve = 1 << 30
 
-// reserve checks that the reserve holds nothing.
+// reserve checks that the reserve holds nothing, a piece at a time: its size is
+// whatever the log was configured to keep.
 func (c *check) reserve() error {
-	b, err := c.read(reserveFile, maxReserve)
+	f, err := c.open(reserveFile)
 	switch {
 	case errors.Is(err, errCannotTell):
 		return err
@@ -103,10 +108,25 @@ func (c *check) reserve() error {
 		c.problem(reserveFile, "%v", err)
 		return nil
 	}
-	if at := segment.NotBlank(b); at >= 0 {
-		c.problem(reserveFile, "byte %d is not zero, but the file is a reserve", at)
+	defer func() { _ = f.Close() }() // it was only read
+	buf := make([]byte, 64<<10)
+	for at := int64(0); ; {
+		n, err := io.ReadFull(f, buf)
+		if i := segment.NotBlank(buf[:n]); i >= 0 {
+			c.problem(reserveFile, "byte %d is not zero, but the file is a reserve", at+int64(i))
+			return nil
+		}
+		if at += int64(n); at > maxReserve {
+			c.problem(reserveFile, "it has more than the %d bytes that such a file can have", maxReserve)
+			return nil
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %s: %w", errCannotTell, reserveFile, err)
+		}
 	}
-	return nil
 }
 
 // belongs reports whether the name is one that the writer of a log makes.

@@ -55,6 +55,7 @@ func (c *check) heads() error {
 		c.problem(checkpoint.File, "%v", err)
 	default:
 		if h, ok := c.signedHead(checkpoint.File, b); ok {
+			c.inUse(b)
 			c.signed = &h
 			c.ring.head(b, c.keys)
 			c.Origin, c.Signed, c.Root = h.Origin, h.Size, h.Root.String()
@@ -114,48 +115,67 @@ func (c *check) anchored() error {
 			return err
 		}
 	}
-	if c.hasWitnessed() {
-		return c.anchor(witnessed)
+	return c.witnessed()
+}
+
+// witnessed reads the newest checkpoints that were cosigned: the newest of all
+// and, of witnesses that are not in it, older ones.
+func (c *check) witnessed() error {
+	b, err := c.readNote(witnessed)
+	if b == nil || err != nil {
+		return err
+	}
+	notes, err := checkpoint.Several(b)
+	if err != nil {
+		c.problem(witnessed, "%v", err)
+		return nil
+	}
+	for _, b := range notes {
+		if h, ok := c.signedHead(witnessed, b); ok {
+			c.known = append(c.known, known{witnessed, h, "the witnessed checkpoint"})
+			c.vouched(Anchor{Path: witnessed, Note: b, Head: h})
+		}
 	}
 	return nil
 }
 
-func (c *check) hasWitnessed() bool {
-	_, err := fs.Lstat(c.dir, witnessed)
-	return err == nil
-}
-
-// anchor reads one of them.
-func (c *check) anchor(path string) error {
+// readNote reads a file of notes. It returns nil if there is nothing to be read,
+// or a problem was reported.
+func (c *check) readNote(path string) ([]byte, error) {
 	b, err := c.read(path, maxNote)
 	switch {
 	case errors.Is(err, errCannotTell):
-		return err
+		return nil, err
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errIrregular):
-		return nil // removed since it was listed, or reported with its name
+		return nil, nil // removed since it was listed, or reported with its name
 	case err != nil:
 		c.problem(path, "%v", err)
-		return nil
+		return nil, nil
+	}
+	return b, nil
+}
+
+// anchor reads a checkpoint that was stamped.
+func (c *check) anchor(path string) error {
+	b, err := c.readNote(path)
+	if b == nil || err != nil {
+		return err
 	}
 	h, ok := c.signedHead(path, b)
 	if !ok {
 		return nil
 	}
 	a := Anchor{Path: path, Note: b, Head: h}
-	what := "the witnessed checkpoint"
-	if path != witnessed {
-		what = "the anchored checkpoint"
-		if size, _ := anchorSize(strings.TrimPrefix(path, anchorFolder+"/")); size != h.Size {
-			c.problem(path, "it is named by %d records, but says %d", size, h.Size)
-		}
-		stamp := strings.TrimSuffix(path, anchorNote) + anchorStamp
-		if a.Stamp, err = c.read(stamp, maxNote); errors.Is(err, errCannotTell) {
-			return err
-		} else if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errIrregular) {
-			c.problem(stamp, "%v", err)
-		}
+	if size, _ := anchorSize(strings.TrimPrefix(path, anchorFolder+"/")); size != h.Size {
+		c.problem(path, "it is named by %d records, but says %d", size, h.Size)
 	}
-	c.known = append(c.known, known{path, h, what})
+	stamp := strings.TrimSuffix(path, anchorNote) + anchorStamp
+	if a.Stamp, err = c.read(stamp, maxNote); errors.Is(err, errCannotTell) {
+		return err
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errIrregular) {
+		c.problem(stamp, "%v", err)
+	}
+	c.known = append(c.known, known{path, h, "the anchored checkpoint"})
 	c.vouched(a)
 	return nil
 }

@@ -3,6 +3,7 @@ package verify
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,6 +18,7 @@ import (
 // told apart by their ids, NAME+HASH.
 type keyring struct {
 	given   []string // by who verifies
+	endless []string // of those, that were given without an end
 	signed  []string // of those, whose signatures the checkpoint carries
 	others  []string // of the other signature lines, which are not verified
 	periods []period
@@ -35,9 +37,25 @@ func (r *keyring) head(b []byte, keys []note.Verifier) {
 	for _, v := range keys {
 		id := fmt.Sprintf("%s+%08x", v.Name(), v.KeyHash())
 		r.given = append(r.given, id)
+		if _, ok := checkpoint.LimitOf(v); !ok {
+			r.endless = append(r.endless, id)
+		}
 		if _, _, err := checkpoint.Open(b, v); err == nil {
 			r.signed = append(r.signed, id)
 		}
+	}
+}
+
+// inUse reports a newest checkpoint that only keys with an end have signed,
+// though one without was given: a thief of a retired key can write another log
+// that is as short as the key is good for.
+func (c *check) inUse(b []byte) {
+	current := slices.DeleteFunc(slices.Clone(c.keys), func(v note.Verifier) bool { _, ok := checkpoint.LimitOf(v); return ok })
+	if len(current) == 0 {
+		return
+	}
+	if _, _, err := checkpoint.Open(b, current...); err != nil {
+		c.problem(checkpoint.File, "it is signed by a retired key alone: %v", err)
 	}
 }
 
@@ -75,6 +93,7 @@ func (c *check) keysInUse() {
 		return
 	}
 	r.vouched(c)
+	r.returned(c)
 	given := func(id string) string {
 		if slices.Contains(r.given, id) {
 			return id
@@ -98,9 +117,40 @@ func (c *check) keysInUse() {
 	}
 }
 
+// returned notes the keys that came back into use after they were retired. No
+// rotation does that, but an operator may put an old key back, and whoever stole
+// a retired key can name it in a log.open record of their own.
+func (r *keyring) returned(c *check) {
+	retired := map[string]int64{} // by which log.open record
+	defer func() {
+		for _, id := range slices.Sorted(maps.Keys(retired)) {
+			if slices.Contains(r.endless, id) {
+				c.note("the key %s was given without an end, but log.open record %d retired it: give it as KEY@%d, so that nobody who stole it can sign on", id, retired[id], retired[id])
+			}
+		}
+	}()
+	for i, p := range r.periods {
+		for _, id := range p.Keys {
+			if by, ok := retired[id]; ok {
+				delete(retired, id)
+				c.note("log.open record %d puts the key %s back into use, which log.open record %d had retired: unless the operator did so, whoever stole that key wrote everything from record %d on", p.First, id, by, p.First)
+			}
+		}
+		if i+1 < len(r.periods) {
+			next := r.periods[i+1]
+			for _, id := range p.Keys {
+				if !slices.Contains(next.Keys, id) {
+					retired[id] = next.First
+				}
+			}
+		}
+	}
+}
+
 // vouched finds a checkpoint that is signed by keys which were not in use. The
 // last log.open record under it tells those that were: a retired key that was
-// stolen cannot sign on, nor one that was never the log's.
+// stolen cannot sign for what is there, nor one that was never the log's. It can
+// sign for records that its thief adds, which returned notes.
 func (r *keyring) vouched(c *check) {
 	i := len(r.periods) - 1
 	for i >= 0 && r.periods[i].First >= c.signed.Size {
@@ -124,7 +174,7 @@ func (r *keyring) vouched(c *check) {
 		c.problem(checkpoint.File, "it is signed by %s alone, but the key in use was %s, as log.open record %d says", signers, named, p.First)
 	}
 	for _, id := range p.Keys {
-		if slices.Contains(r.given, id) && !slices.Contains(r.signed, id) {
+		if slices.Contains(r.given, id) && !slices.Contains(r.signed, id) && !slices.Contains(r.others, id) {
 			c.note("the checkpoint does not have the signature of %s, which log.open record %d names", id, p.First)
 		}
 	}

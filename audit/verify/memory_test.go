@@ -54,3 +54,53 @@ func TestMemoryDoesNotGrowWithTheSegment(t *testing.T) {
 	}
 	t.Logf("at most %d KiB in %d pieces", most>>10, pieces)
 }
+
+// TestMemoryDoesNotGrowWithTheReserve verifies a log whose reserve, of zeros, is
+// a gigabyte, and one byte of which is none.
+func TestMemoryDoesNotGrowWithTheReserve(t *testing.T) {
+	s := newSite(t)
+	s.dir = filepath.Join(t.TempDir(), "log")
+	log, err := audit.Open(audit.Config{Dir: s.dir, Key: s.key, CheckpointEvery: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(s.dir, audit.ReserveFile)
+	allocated := func() uint64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.TotalAlloc
+	}
+	for _, size := range []int64{1 << 30, 1<<30 + 1} {
+		if err := os.Truncate(name, size); err != nil { // a hole
+			t.Fatal(err)
+		}
+		before := allocated()
+		r, err := verify.Dir(os.DirFS(s.dir), s.keys(), verify.Options{})
+		if err != nil || r.OK() != (size == 1<<30) {
+			t.Errorf("%d bytes: %v, %v", size, r, err)
+		}
+		if used := allocated() - before; used > 32<<20 {
+			t.Errorf("%d bytes: %d MiB of memory", size, used>>20)
+		}
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{1}, 1<<29+5); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(name, 1<<30); err != nil {
+		t.Fatal(err)
+	}
+	r, err := verify.Dir(os.DirFS(s.dir), s.keys(), verify.Options{})
+	if err != nil || r.OK() || r.Problems[0].What != "byte 536870917 is not zero, but the file is a reserve" {
+		t.Errorf("%v, %v", r, err)
+	}
+}

@@ -20,8 +20,8 @@ type Outsiders struct {
 	keys      []note.Verifier
 	witnesses []*cosignature.Verifier
 	roots     *x509.CertPool
-	seen      map[string]bool // witnesses that cosigned
-	stamps    int             // time stamps that are there
+	seen      map[string]int64 // size that each witness cosigned last
+	stamps    int              // time stamps that are there
 }
 
 // NewOutsiders reads the verifier keys of witnesses, NAME+HASH+KEY, and a file
@@ -31,7 +31,7 @@ func NewOutsiders(keys []note.Verifier, witnesses []string, roots string) (*Outs
 	if len(witnesses) == 0 && roots == "" {
 		return nil, nil //nolint:nilnil // nobody is known
 	}
-	o := &Outsiders{keys: keys, seen: map[string]bool{}}
+	o := &Outsiders{keys: keys, seen: map[string]int64{}}
 	for _, vkey := range witnesses {
 		v, err := cosignature.NewVerifier(vkey)
 		if err != nil {
@@ -72,13 +72,14 @@ func (o *Outsiders) Vouch(a Anchor) (string, error) {
 }
 
 func (o *Outsiders) cosigned(a Anchor) (string, error) {
-	_, by, others, err := checkpoint.Cosigned(a.Note, o.keys, o.witnesses)
+	h, by, others, err := checkpoint.Cosigned(a.Note, o.keys, o.witnesses)
 	if err != nil {
 		return "", err
 	}
 	var says []string
 	for _, c := range by {
-		o.seen[c.Witness.String()] = true
+		id := c.Witness.String()
+		o.seen[id] = max(o.seen[id], h.Size)
 		says = append(says, fmt.Sprintf("%s on %s", c.Witness.Name(), c.Time.Format(time.RFC3339)))
 	}
 	if len(others) > 0 {
@@ -87,10 +88,25 @@ func (o *Outsiders) cosigned(a Anchor) (string, error) {
 	return fmt.Sprintf("%d records were cosigned by %s", a.Head.Size, strings.Join(says, ", ")), nil
 }
 
+// lagging tells which witnesses did not see the newest checkpoint that another
+// has seen.
+func (o *Outsiders) lagging() (notes []string) {
+	newest := int64(0)
+	for _, size := range o.seen {
+		newest = max(newest, size)
+	}
+	for _, w := range o.witnesses {
+		if size, ok := o.seen[w.String()]; ok && size < newest {
+			notes = append(notes, fmt.Sprintf("the witness %s cosigned %d records last, %d fewer than the newest cosigned checkpoint has", w.Name(), size, newest-size))
+		}
+	}
+	return notes
+}
+
 // missing tells which outsiders should have seen the log and did not.
 func (o *Outsiders) missing() (problems []Problem) {
 	for _, w := range o.witnesses {
-		if !o.seen[w.String()] {
+		if _, ok := o.seen[w.String()]; !ok {
 			problems = append(problems, Problem{Path: witnessed, What: fmt.Sprintf("the witness %s has not cosigned it", w.Name())})
 		}
 	}

@@ -34,6 +34,7 @@ type matched struct{ segment, kinds, requests [sha256.Size]byte }
 
 // rollupCheck compares rollup records with the segments that they are of.
 type rollupCheck struct {
+	torn    tornTail           // of the file of rollups
 	wrong   string             // how the file of rollups differs from the records
 	found   map[int64]*pending // by first record
 	matched map[int64]matched
@@ -208,9 +209,11 @@ func (c *check) rollupFrame(seq int64, record []byte) {
 	case err != nil:
 		c.fail(err)
 	case bytes.Equal(got, want):
+		k.torn.follows(seq)
 		k.in.skip(len(want))
-	case len(got) < len(want) && (bytes.HasPrefix(want, got) || blank(got)):
-		k.missing++ // the file ends before it, as a crash leaves it
+	case unwritten(got, want, k.in.size):
+		k.missing++ // as a power cut can leave it
+		k.torn.at(seq, k.in.size, len(got))
 		k.in.skip(len(got))
 	default:
 		if later, ok := c.laterFrame(seq); ok && later {
@@ -220,6 +223,57 @@ func (c *check) rollupFrame(seq int64, record []byte) {
 		k.bad = true
 		k.wrong = fmt.Sprintf("at byte %d it differs from the rollup record %d", k.in.size, seq)
 	}
+}
+
+// unwritten reports whether got, which lies at a byte of its file and may be
+// shorter, is want but for sectors of zeros, which were not on disk when the
+// power was cut.
+func unwritten(got, want []byte, at int64) bool {
+	if len(got) > len(want) {
+		return false
+	}
+	for i := 0; i < len(got); {
+		end := min(len(got), i+sector-int((at+int64(i))%sector))
+		if part := got[i:end]; !bytes.Equal(part, want[i:end]) && !blank(part) {
+			return false
+		}
+		i = end
+	}
+	return true
+}
+
+// tornTail is where the file of rollups is not as the records are, in a way that
+// a power cut can leave. The log syncs the file after each frame that it adds,
+// and once after all that it adds when it is opened: what a cut can leave is the
+// last frame, or frames of records before the last log.open, up to the end.
+type tornTail struct {
+	torn        bool
+	first, last int64 // rollup record whose frame is the first such; that of the last frame in the file
+	offset      int64 // of the first
+}
+
+func (t *tornTail) at(seq, offset int64, n int) {
+	if n == 0 {
+		return // the file has ended
+	}
+	if !t.torn {
+		t.torn, t.first, t.offset = true, seq, offset
+	}
+	t.last = seq
+}
+
+func (t *tornTail) follows(seq int64) {
+	if t.torn {
+		t.last = seq
+	}
+}
+
+// wrong tells what no power cut leaves. opened is the last log.open record.
+func (t *tornTail) wrong(opened int64) string {
+	if !t.torn || t.first == t.last || t.last < opened {
+		return ""
+	}
+	return fmt.Sprintf("at byte %d it differs from the rollup record %d, though the log has written others behind it since", t.offset, t.first)
 }
 
 func blank(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
@@ -262,12 +316,11 @@ func (c *check) endRollups() error {
 			k.wrong = fmt.Sprintf("from byte %d on it holds what is no rollup record of the log", k.in.size)
 		}
 	}
-	switch {
-	case k.wrong == "":
-	case c.closed:
+	if k.wrong == "" {
+		k.wrong = k.torn.wrong(c.opened)
+	}
+	if k.wrong != "" {
 		c.problem(rollup.File, "%s", k.wrong)
-	default: // the end of the file may not have been on disk when the power was cut
-		c.note("%s: %s; the log was not closed in order, and makes the file again when it is opened", rollup.File, k.wrong)
 	}
 	if k.missing > 0 && !k.bad {
 		c.note("the file %s lacks %d of the log's rollup records; it is a copy of them and is made again when the log is opened", rollup.File, k.missing)

@@ -190,6 +190,7 @@ func (sc *scan) record(record []byte) {
 	c.closed = false
 	switch string(kind) {
 	case "log.open":
+		c.opened = seq
 		if err := c.ring.record(seq, record); err != nil {
 			c.badRecord(sc.s.Path(), seq, err.Error())
 		}
@@ -207,8 +208,11 @@ func (sc *scan) record(record []byte) {
 func (sc *scan) ended() (bool, error) {
 	c := sc.c
 	signed := c.signed != nil && sc.next <= c.signed.Size
-	if sc.tail > 0 && (sc.s.Sealed || !sc.last || c.closed && signed) { // a reserve is cut off before the close is signed
+	if sc.tail > 0 && (sc.s.Sealed || !sc.last || c.closed && signed && sc.tail <= maxOpen) { // a reserve is cut off before the close is signed
 		return false, sc.bad(fmt.Sprintf("%d bytes follow the last record", sc.tail))
+	}
+	if sc.tail > 0 && c.closed && signed {
+		c.note("%s has %d zeros after its log.close: a start that was cut off leaves the reserve that it made", sc.s.Path(), sc.tail)
 	}
 	return true, nil
 }

@@ -183,6 +183,7 @@ type check struct {
 	lost     int64  // tiles that are not present
 	wrong    []Problem
 	closed   bool   // the last record is log.close
+	opened   int64  // the last log.open record
 	broken   bool   // the walk ended at a bad record
 	time     []byte // of the last record
 	next     *State // to be kept: it ends before the first open segment

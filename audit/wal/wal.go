@@ -81,6 +81,10 @@ func (w *Writer) Name() string { return w.name }
 // Stat describes the open file, whatever its name holds now.
 func (w *Writer) Stat() (fs.FileInfo, error) { return w.file.Stat() }
 
+// ReadAt reads the open file, whatever its name holds now. It implements
+// io.ReaderAt.
+func (w *Writer) ReadAt(p []byte, off int64) (int, error) { return w.file.ReadAt(p, off) }
+
 // Append writes frames, without making them durable.
 func (w *Writer) Append(frames []byte) error {
 	if _, err := w.file.WriteAt(frames, w.size); err != nil {

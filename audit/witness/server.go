@@ -99,7 +99,7 @@ func Open(c Config) (*Server, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := c.FS.MkdirAll(c.Dir, durable.DirMode); err != nil {
+	if err := durable.MakeDir(c.FS, c.Dir); err != nil {
 		return nil, fmt.Errorf("opening witness: %w", err)
 	}
 	lock, err := durable.LockDir(c.Dir)

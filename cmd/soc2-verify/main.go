@@ -25,7 +25,9 @@ checkpoint signs.
 The second form verifies that one record is in the log, from its C2SP tlog-proof.
 
   DIR                the log's directory, which has the file "checkpoint"
-  --key VKEY         the log's verifier key, NAME+HASH+KEY, or a file with it
+  --key VKEY[@N]     the log's verifier key, NAME+HASH+KEY, or a file with it;
+                     of a retired key, with the number N of the log.open record
+                     that retired it: it is good for at most N records
   --checkpoint FILE  a checkpoint of the log that was kept: the log must be
                      consistent with it
   --witness VKEY     verifier key of a witness, which must have cosigned the log

@@ -28,7 +28,7 @@ func admin(t *testing.T, method, path string) *httptest.ResponseRecorder {
 }
 
 func TestAdminAnswersWithoutAnApp(t *testing.T) {
-	for _, path := range []string{"/soc2/v1", "/soc2/v1/", "/soc2/v1/status", "/soc2/v1/healthz", "/soc2/v1/log/checkpoint", "/soc2/v1/log/key", "/soc2/v1/log/records/0"} {
+	for _, path := range []string{"/soc2/v1", "/soc2/v1/", "/soc2/v1/status", "/soc2/v1/healthz", "/soc2/v1/boundary", "/soc2/v1/log/checkpoint", "/soc2/v1/log/key", "/soc2/v1/log/records/0"} {
 		isProblem(t, admin(t, http.MethodGet, path), http.StatusServiceUnavailable)
 	}
 	for _, path := range []string{"/soc2/", "/soc2/v2/", "/soc2/v1x", "/soc2/style.css"} {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-soc2/caddy-soc2/audit/boundary"
 	"github.com/caddy-soc2/caddy-soc2/audit/tiles"
 )
 
@@ -51,6 +52,8 @@ func NewAPI(source func() (Source, error)) *API {
 var endpoints = map[string]string{
 	"status":         "status",
 	"healthz":        "healthz",
+	"boundary":       "boundary",
+	"upstreams":      "upstreams?from={time}&to={time}",
 	"log_checkpoint": "log/checkpoint",
 	"log_tile":       "log/tile/{level}/{index}",
 	"log_entries":    "log/tile/entries/{index}",
@@ -78,6 +81,10 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, path string) {
 		sendJSON(w, r, http.StatusOK, typeJSON, statusOf(src, a.now()))
 	case "/healthz":
 		a.health(w, r, src)
+	case "/boundary":
+		sendJSON(w, r, http.StatusOK, typeJSON, boundary.Now())
+	case "/upstreams":
+		a.upstreams(w, r, src)
 	case "/log/records":
 		a.records(w, r, src)
 	case "/log/key":

@@ -28,7 +28,7 @@ func TestOnlyTheKnownAreServed(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := b.handler(Handler{AllowUnauthenticated: c.open})
-			for _, path := range []string{"/", "/style.css", "/v1/", "/v1/status", "/v1/healthz", "/v1/log/checkpoint", "/v1/log/key", "/v1/log/records/0"} {
+			for _, path := range []string{"/", "/style.css", "/v1/", "/v1/status", "/v1/healthz", "/v1/boundary", "/v1/log/checkpoint", "/v1/log/key", "/v1/log/records/0"} {
 				c.req.path = "/.soc2" + path
 				w, err := do(h, c.req)
 				if err != nil {

@@ -117,9 +117,13 @@ func (x *exchange) complete(r *http.Request, err error, now time.Time) {
 		x.Status = http.StatusOK // what net/http sends if nobody wrote anything
 	}
 	switch {
-	case x.writer.Hijacked():
+	case x.writer.taken():
 		x.End = audit.EndHijacked
-	case x.writer.err != nil, r.Context().Err() != nil:
+	case x.writer.err != nil:
+		x.End = audit.EndAborted
+	case x.whole():
+		x.End = audit.EndComplete
+	case r.Context().Err() != nil:
 		x.End = audit.EndAborted
 	case x.short():
 		x.End = audit.EndTruncated
@@ -128,20 +132,32 @@ func (x *exchange) complete(r *http.Request, err error, now time.Time) {
 	}
 }
 
-// panicked fills in what is known when a handler panicked. The reverse proxy
-// does so on purpose, with http.ErrAbortHandler, when it cannot send all of
-// the upstream's response.
-func (x *exchange) panicked(r *http.Request, now time.Time) {
+// panicked fills in what is known when a handler panicked. Handlers do so on
+// purpose, with http.ErrAbortHandler, to break the connection off: the reverse
+// proxy when it cannot send all of the upstream's response, the directive abort
+// always.
+func (x *exchange) panicked(r *http.Request, cause any, now time.Time) {
 	x.finish(r, now)
 	x.Status = x.writer.Status() // 0: nothing was sent
 	switch {
+	case cause != http.ErrAbortHandler: //nolint:errorlint // as net/http compares
+		x.End = audit.EndPanicked
+	case x.writer.taken():
+		x.End = audit.EndHijacked
 	case x.writer.err != nil, r.Context().Err() != nil:
 		x.End = audit.EndAborted
-	case x.Upstream.Status != 0:
+	case x.Upstream.Status >= http.StatusOK:
 		x.End = audit.EndTruncated
 	default:
-		x.End = audit.EndPanicked
+		x.End = audit.EndDropped
 	}
+}
+
+// whole reports whether the client can have had all of the body before the
+// handlers returned. If it leaves then, it has not left early.
+func (x *exchange) whole() bool {
+	w := &x.writer
+	return w.Committed() && !w.bodiless && w.declared >= 0 && w.bytes == w.declared && !w.holding
 }
 
 // short reports whether the body is shorter than its announced length.

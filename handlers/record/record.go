@@ -57,8 +57,16 @@ type Handler struct {
 	// wrapper sets it; by hand it is rarely right. Default: false.
 	Covered bool `json:"covered,omitempty"`
 
+	// LogErrors says that the server has no error routes but those of the
+	// listener wrapper, so that Caddy's server, which takes an error for handled
+	// where there are any, keeps errors of status 500 and above at the level
+	// DEBUG. They are then written to the log http.log.error at the level ERROR
+	// here, as Caddy does without error routes. The listener wrapper sets it.
+	// Default: false.
+	LogErrors bool `json:"log_errors,omitempty"`
+
 	recorder Recorder
-	logger   *zap.Logger
+	errors   *zap.Logger // http.log.error
 	now      func() time.Time
 }
 
@@ -72,7 +80,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the log.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.now, h.logger = time.Now, ctx.Logger()
+	h.now, h.errors = time.Now, ctx.Logger(caddyhttp.App{}).Named("log.error")
 	app, err := ctx.AppIfConfigured("soc2")
 	if errors.Is(err, caddy.ErrNotConfigured) {
 		return errors.New("soc2_audit needs the audit log: add a soc2 block to the global options, or \"soc2\" to the apps")
@@ -99,6 +107,7 @@ type exchange struct {
 	handler *Handler      // that opened it
 	request *http.Request // as it was then
 	header  http.Header   // the request's, as it arrived; nil unless wanted
+	fields  []field       // the same, for a line of the log of errors
 	active  bool          // a handler in the call stack will complete the record
 	done    bool          // the record was completed
 }
@@ -137,7 +146,10 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request) *exchange {
 	x.Start = h.now()
 	x.ID = audit.NewID(x.Start)
 	if h.recorder.WantsHeaders() {
-		x.header = r.Header.Clone()
+		x.header, x.writer.keeps = r.Header.Clone(), true
+	}
+	if h.LogErrors {
+		x.fields = fieldsOf(r.Header)
 	}
 	describe(&x.Event, r)
 	id := x.ID.String()
@@ -161,10 +173,15 @@ func (h *Handler) serve(x *exchange, r *http.Request, next caddyhttp.Handler) (e
 	returned := false
 	defer func() {
 		x.active = false
-		if !returned { // a panic passes through, which net/http turns into a broken connection
-			x.panicked(r, h.now())
-			x.done = true
-			_ = h.record(x)
+		if returned {
+			return
+		}
+		cause := recover() // nil is the goroutine's exit
+		x.panicked(r, cause, h.now())
+		x.done = true
+		_ = h.record(x)
+		if cause != nil {
+			panic(cause) // net/http breaks the connection; its log has both stacks
 		}
 	}()
 	err = next.ServeHTTP(&x.writer, r)
@@ -174,7 +191,7 @@ func (h *Handler) serve(x *exchange, r *http.Request, next caddyhttp.Handler) (e
 	}
 	x.complete(r, err, h.now())
 	x.done = true
-	if h.Covered && err == nil {
+	if h.LogErrors && err == nil {
 		h.logError(x, r)
 	}
 	if rerr := h.record(x); rerr != nil {
@@ -186,20 +203,7 @@ func (h *Handler) serve(x *exchange, r *http.Request, next caddyhttp.Handler) (e
 
 // record appends the record of a request.
 func (h *Handler) record(x *exchange) error {
-	return h.recorder.Record(&x.Event, x.header, x.writer.Header())
-}
-
-// logError says in the server's log what went wrong inside the server. Caddy
-// does so only for errors that no error route handled, and on a covered server
-// there always is one.
-func (h *Handler) logError(x *exchange, r *http.Request) {
-	err, ok := r.Context().Value(caddyhttp.ErrorCtxKey).(error)
-	if !ok || errorStatus(err) < http.StatusInternalServerError {
-		return
-	}
-	h.logger.Error(err.Error(), zap.Int("status", x.Status), zap.String("request_id", x.ID.String()),
-		zap.String("error_id", x.Error), zap.String("method", x.Method), zap.String("host", x.Host),
-		zap.String("path", x.Path), zap.Duration("duration", x.Duration))
+	return h.recorder.Record(&x.Event, x.header, x.writer.sentHeader())
 }
 
 // withdraw keeps the client from taking a response without a record for
@@ -225,7 +229,8 @@ func inErrorChain(r *http.Request) bool {
 const refusal = `{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The audit log cannot take records, and this server does not serve without one."}` + "\n"
 
 // refuse answers 503 itself, so that no error route can make a success of it,
-// too. Why is in the server's log, once and not once a request.
+// or count it once more, too. Why is in the server's log, once and not once a
+// request.
 func refuse(w http.ResponseWriter) error {
 	h := w.Header()
 	clear(h) // what handlers meant for another response, and Caddy's Server
@@ -234,8 +239,8 @@ func refuse(w http.ResponseWriter) error {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Retry-After", "10")
 	w.WriteHeader(http.StatusServiceUnavailable)
-	_, err := w.Write([]byte(refusal))
-	return err
+	_, _ = w.Write([]byte(refusal)) // a client that has gone has its answer
+	return nil
 }
 
 // Interface guards

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -111,7 +112,7 @@ func chain(h *Handler, inner caddyhttp.Handler) caddyhttp.Handler {
 }
 
 func newHandler(r *recorder, covered bool) *Handler {
-	return &Handler{Covered: covered, recorder: r, now: time.Now, logger: zap.NewNop()}
+	return &Handler{Covered: covered, recorder: r, now: time.Now, errors: zap.NewNop()}
 }
 
 const large = 256 << 10
@@ -199,6 +200,19 @@ var forms = map[string]struct {
 	"head": {"HEAD", 0, func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Content-Length", "5")
 		_, err := io.WriteString(w, "hello")
+		return err
+	}},
+	"head, large body written": {"HEAD", 0, func(w http.ResponseWriter, _ *http.Request) error {
+		_, err := w.Write(make([]byte, large))
+		return err
+	}},
+	"head, large body copied": {"HEAD", 0, func(w http.ResponseWriter, _ *http.Request) error {
+		_, err := io.Copy(w, io.LimitReader(zeros{}, large))
+		return err
+	}},
+	"asks to end with the connection": {"GET", large, func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Transfer-Encoding", "identity")
+		_, err := w.Write(make([]byte, large))
 		return err
 	}},
 }
@@ -433,7 +447,9 @@ func TestBrokenResponsesAreRecorded(t *testing.T) {
 		inner handlerFunc
 		end   audit.End
 	}{
-		"panic": {func(http.ResponseWriter, *http.Request) error { panic(http.ErrAbortHandler) }, audit.EndPanicked},
+		"panic":  {func(http.ResponseWriter, *http.Request) error { panic("a bug") }, audit.EndPanicked},
+		"abort":  {func(http.ResponseWriter, *http.Request) error { panic(http.ErrAbortHandler) }, audit.EndDropped},
+		"goexit": {func(http.ResponseWriter, *http.Request) error { runtime.Goexit(); return nil }, audit.EndPanicked},
 		"too short": {func(w http.ResponseWriter, _ *http.Request) error {
 			w.Header().Set("Content-Length", "9")
 			_, err := io.WriteString(w, "x")
@@ -461,7 +477,8 @@ func TestConnectionIsNotGivenBeforeItsRecord(t *testing.T) {
 		for _, fails := range []error{nil, errors.New("disk full")} {
 			rec := &recorder{withhold: true, ahead: fails}
 			const switched = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
-			srv := serve(t, false, chain(newHandler(rec, true), handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+			recorded := make(chan struct{}) // the server does not wait for connections that were taken over
+			inner := chain(newHandler(rec, true), handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 				if announced {
 					w.Header().Set("Connection", "Upgrade")
 					w.Header().Set("Upgrade", "x")
@@ -479,7 +496,14 @@ func TestConnectionIsNotGivenBeforeItsRecord(t *testing.T) {
 					_ = brw.Flush()
 				}
 				return conn.Close()
-			})), nil)
+			}))
+			srv := serve(t, false, handlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+				defer close(recorded)
+				return inner.ServeHTTP(w, r)
+			}), chain(newHandler(rec, true), handlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return nil
+			})))
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -491,6 +515,7 @@ func TestConnectionIsNotGivenBeforeItsRecord(t *testing.T) {
 				status = resp.StatusCode
 				_ = resp.Body.Close()
 			}
+			<-recorded
 			srv.Close()
 			if (fails == nil) != (status == http.StatusSwitchingProtocols) {
 				t.Errorf("announced %t, log %v: status %d", announced, fails, status)

@@ -22,31 +22,44 @@ const requestIDHeader = "X-Request-Id"
 // until release. A chunked response of HTTP/1.1, and any of HTTP/2 and HTTP/3
 // without a length, ends with what the server sends after the handlers have
 // returned, and one without a body ends with its header, which no flush sends
-// before. Only a response of HTTP/1.0 without a length ends with the connection,
-// so that its client cannot tell whether it has all of it.
+// before. What a handler writes for HEAD would send it too, when the server's
+// buffers are full: it is kept until release. Only a response of HTTP/1.0
+// without a length ends with the connection, so that its client cannot tell
+// whether it has all of it.
 type writer struct {
 	response.Writer
 
 	id        []string // value of the request id header
 	owner     *exchange
-	opened    bool
+	opened    bool // it is recorded that the connection is taken over
 	tunnels   bool // the method makes any success a tunnel (RFC 9110, section 9.3.6)
 	withholds bool
-	bodiless  bool // the method or status allows no body
+	isHead    bool
+	bodiless  bool        // the method or status allows no body
+	keeps     bool        // sent is wanted
+	sent      http.Header // as it left: handlers may change theirs afterwards
 
 	declared int64 // Content-Length, or -1
 	bytes    int64 // of the body, as the handlers wrote it
 	held     [1]byte
 	holding  bool
-	err      error // first error of a write
+	head     []byte // what was written for HEAD, up to headLimit
+	err      error  // first error of a write
 }
+
+// headLimit is how much of a body that is not sent a server may want to see, to
+// say its type and its length in the header: more than the buffers of net/http
+// (2 KiB, 4 KiB for HTTP/2) and of HTTP/3 (4 KiB), so that what does not fit
+// into them has no length here either.
+const headLimit = 8 << 10
 
 func (w *writer) init(rw http.ResponseWriter, r *http.Request, id string, withholds bool) {
 	w.ResponseWriter = rw
 	w.OnCommit = w.commit
 	w.id = []string{id}
 	w.withholds = withholds
-	w.bodiless = r.Method == http.MethodHead
+	w.isHead = r.Method == http.MethodHead
+	w.bodiless = w.isHead
 	w.tunnels = r.Method == http.MethodConnect
 	w.declared = -1
 	w.identify() // also on what is sent without handlers
@@ -58,6 +71,11 @@ func (w *writer) identify() { w.Header()[requestIDHeader] = w.id }
 // commit runs before the final header.
 func (w *writer) commit(status int) {
 	w.identify()
+	if w.withholds {
+		// With "identity" net/http ends the response with the connection. What
+		// it needs it sets itself.
+		w.Header().Del("Transfer-Encoding")
+	}
 	if status == http.StatusSwitchingProtocols || w.tunnels && status < 300 {
 		if err := w.open(status); err != nil {
 			panic(http.ErrAbortHandler) // nothing has left yet: the client sees no opening
@@ -71,15 +89,31 @@ func (w *writer) commit(status int) {
 			w.declared = n
 		}
 	}
+	if w.keeps {
+		w.sent = w.Header().Clone()
+	}
 }
+
+// sentHeader is the header of the response, as the client has it or will.
+func (w *writer) sentHeader() http.Header {
+	if w.sent != nil {
+		return w.sent
+	}
+	return w.Header()
+}
+
+// taken reports whether the connection, or the stream of HTTP/2 or HTTP/3 that
+// stands for one, is the handler's.
+func (w *writer) taken() bool { return w.opened || w.Hijacked() }
 
 // open records, once, that the connection is about to be taken over.
 func (w *writer) open(status int) error {
 	if w.opened {
 		return nil
 	}
-	w.opened = true
-	return w.owner.opening(status)
+	err := w.owner.opening(status)
+	w.opened = err == nil
+	return err
 }
 
 // Hijack implements http.Hijacker.
@@ -90,6 +124,12 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return w.Writer.Hijack()
 }
 
+// keepsBody reports whether the body is that of a HEAD response, which is not
+// sent.
+func (w *writer) keepsBody() bool {
+	return w.withholds && w.isHead && w.Status() != http.StatusNoContent && w.Status() != http.StatusNotModified
+}
+
 // counts reports whether the body has a length that is to be watched.
 func (w *writer) counts() bool { return w.withholds && !w.bodiless && w.declared >= 0 }
 
@@ -98,6 +138,10 @@ func (w *writer) counts() bool { return w.withholds && !w.bodiless && w.declared
 // held.
 func (w *writer) Write(p []byte) (int, error) {
 	w.Commit(http.StatusOK)
+	if w.keepsBody() {
+		w.head = append(w.head, p[:min(len(p), headLimit-len(w.head))]...)
+		return len(p), nil
+	}
 	if !w.counts() || len(p) == 0 || w.bytes+int64(len(p)) < w.declared {
 		return w.write(p)
 	}
@@ -127,6 +171,9 @@ func (w *writer) hold(b byte) {
 // ReadFrom implements io.ReaderFrom. All but the last byte goes the fast way.
 func (w *writer) ReadFrom(src io.Reader) (int64, error) {
 	w.Commit(http.StatusOK)
+	if w.keepsBody() {
+		return io.Copy(writeOnly{w}, src)
+	}
 	if !w.counts() {
 		return w.readFrom(src)
 	}
@@ -194,8 +241,11 @@ func (w *writer) FlushError() error {
 // Flush is FlushError for callers that know only http.Flusher.
 func (w *writer) Flush() { _ = w.FlushError() } // http.Flusher has no way to tell
 
-// release sends the byte that was held back.
+// release sends what was held back.
 func (w *writer) release() {
+	if len(w.head) > 0 {
+		_, _ = w.ResponseWriter.Write(w.head) // only its header leaves
+	}
 	if w.holding {
 		w.holding = false
 		_, _ = w.ResponseWriter.Write(w.held[:]) // the record is written; nobody is left to tell

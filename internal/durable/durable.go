@@ -60,16 +60,17 @@ type FS interface {
 // OS is the file system of the operating system.
 type OS struct{}
 
-// OpenFile implements FS.
+// OpenFile implements FS. A pipe, a device or a socket is ErrIrregular,
+// and never waited for.
 func (OS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
-	f, err := os.OpenFile(name, flag, perm)
+	f, err := openRegular(name, flag, perm)
 	if err != nil {
 		return nil, err
 	}
 	return osFile{f}, nil
 }
 
-// ReadFile implements FS.
+// ReadFile implements FS, of any file: a key may come through a pipe.
 func (OS) ReadFile(name string) ([]byte, error) { return os.ReadFile(name) }
 
 // ReadDir implements FS.
@@ -130,6 +131,9 @@ func WriteFile(fsys FS, name string, data []byte) error {
 func ReplaceFile(fsys FS, name string, data []byte, sync bool) error {
 	tmp := name + TempSuffix
 	f, err := fsys.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, FileMode)
+	if errors.Is(err, ErrIrregular) && fsys.Remove(tmp) == nil { // nobody's but ours to make
+		f, err = fsys.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, FileMode)
+	}
 	if err != nil {
 		return fmt.Errorf("creating %s: %w", tmp, err)
 	}
@@ -166,6 +170,35 @@ func NewFile(fsys FS, name string, data []byte) error {
 	}
 	if err := fsys.SyncDir(filepath.Dir(name)); err != nil {
 		return fmt.Errorf("syncing directory of %s: %w", name, err)
+	}
+	return nil
+}
+
+// MakeDir makes a directory and those above it, and their names durable, each
+// before it is used: a file is no safer than the names that lead to it. A
+// directory that is there has its name synced, as whoever made it may have
+// crashed before it did; unless the directory above is not ours to read.
+func MakeDir(fsys FS, name string) error {
+	above := filepath.Dir(name)
+	_, err := fsys.Stat(name)
+	switch {
+	case err == nil:
+		if err = fsys.SyncDir(above); errors.Is(err, fs.ErrPermission) {
+			return nil
+		}
+	case errors.Is(err, fs.ErrNotExist) && above != name:
+		if _, err = fsys.Stat(above); errors.Is(err, fs.ErrNotExist) {
+			err = MakeDir(fsys, above)
+		}
+		if err == nil {
+			err = fsys.MkdirAll(name, DirMode)
+		}
+		if err == nil {
+			err = fsys.SyncDir(above)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("making directory %s: %w", name, err)
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ type Holds struct {
 // Open returns the holds of a directory, which it makes if need be. Changes lock
 // the directory for a moment, so nobody else may lock it for long.
 func Open(fsys durable.FS, dir string) (*Holds, error) {
-	if err := fsys.MkdirAll(dir, durable.DirMode); err != nil {
+	if err := durable.MakeDir(fsys, dir); err != nil {
 		return nil, fmt.Errorf("legal holds: %w", err)
 	}
 	h := &Holds{fs: fsys, dir: dir}

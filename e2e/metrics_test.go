@@ -1,0 +1,66 @@
+package e2e_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// scrape returns what /metrics of the admin endpoint shows.
+func (a *admin) scrape(t *testing.T) string {
+	t.Helper()
+	resp, err := adminClient.Get("http://" + a.api + "/metrics") //nolint:noctx // loopback
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("status %d, %v", resp.StatusCode, err)
+	}
+	return string(text)
+}
+
+// TestScrapeHasEachMetric scrapes a server after a reload: each metric of the
+// document is there, and requests from before the reload still count.
+func TestScrapeHasEachMetric(t *testing.T) {
+	a := startAdmin(t, startUpstream(t))
+	client := newClient(t, "HTTP/1.1")
+	base := fmt.Sprintf("https://localhost:%d", a.https)
+	const requests = 7
+	for range requests {
+		if _, _, err := (call{method: "GET", path: "/small"}).do(t.Context(), client, base); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := a.load(t, a.config("", "second")); got != http.StatusOK {
+		t.Fatalf("status %d:\n%s", got, a.p.text())
+	}
+	doc, err := os.ReadFile("../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := a.scrape(t)
+	names := regexp.MustCompile("(?m)^\\| `(caddy_soc2_[a-z_]+)`").FindAllStringSubmatch(string(doc), -1)
+	for _, name := range names {
+		if !regexp.MustCompile(`(?m)^` + name[1] + `(_count)?(\{[^}]*\})? `).MatchString(text) {
+			t.Errorf("the scrape has no sample of %s", name[1])
+		}
+	}
+	for _, want := range []string{
+		fmt.Sprintf(`caddy_soc2_requests_total{decision="served"} %d`, requests),
+		fmt.Sprintf("caddy_soc2_log_durable_seconds_count %d", requests),
+		"caddy_soc2_log_up 1",
+	} {
+		if !strings.Contains(text, want+"\n") {
+			t.Errorf("the scrape has no line %q:\n%s", want, text)
+		}
+	}
+	if len(names) == 0 {
+		t.Error("the document has no metrics")
+	}
+}
