@@ -36,6 +36,10 @@ const (
 	bare  = "without"
 	ours  = "soc2_headers strict"
 	stock = "header"
+
+	// The same, before an upstream that sends the fields itself.
+	bareRight = "without, fields sent"
+	oursRight = "soc2_headers, fields sent"
 )
 
 // Serve runs a Caddy as the variant on a port for HTTPS before an upstream. To
@@ -70,7 +74,7 @@ func config(variant, port, upstream string) ([]byte, error) {
 	}
 	handle := []object{{"handler": "reverse_proxy", "upstreams": []object{{"dial": upstream}}}}
 	switch variant {
-	case ours:
+	case ours, oursRight:
 		handle = append([]object{{"handler": "soc2_headers", "profile": "strict"}}, handle...)
 	case stock:
 		set, remove := same()
@@ -96,6 +100,7 @@ func same() (set map[string][]string, remove []string) {
 	for name, value := range soc2.Sent(soc2.Strict) {
 		set[http.CanonicalHeaderKey(name)] = []string{value}
 	}
+	set["Cache-Control"] = []string{"no-store"}
 	return set, soc2.Removed(soc2.Strict)
 }
 

@@ -38,8 +38,9 @@ type enforcement struct {
 
 	// own backs the values put into the header map, so that each request has
 	// its own: Caddy's header handler edits values in place. A field always
-	// uses the same place, whatever the policy.
-	own [fieldCount]string
+	// uses the same place, whatever the policy. Each has room for the value that
+	// an upstream's header adds.
+	own [fieldCount][2]string
 }
 
 func newEnforcement(p *policy) *enforcement {
@@ -108,7 +109,7 @@ func (e *enforcement) retract() {
 		if name := fields[f].name; e.isOwn(field(f), h[name]) {
 			delete(h, name)
 		}
-		e.own[f] = ""
+		e.own[f][0] = ""
 	}
 	for i := range e.policy.custom {
 		if r := &e.policy.custom[i]; i < 64 && e.placed&(1<<i) != 0 && r.field == fieldCount && only(h[r.name], r.Value) {
@@ -213,7 +214,7 @@ func (e *enforcement) enforce(h http.Header, r *rule, c content) {
 	}
 	theirs := without(value, sent)
 	if r.report {
-		e.review(r, theirs, c)
+		e.review(r, value, theirs, c)
 		return
 	}
 	switch {
@@ -221,7 +222,7 @@ func (e *enforcement) enforce(h http.Header, r *rule, c content) {
 		if r.always || !c.bare {
 			e.set(h, r.field, value)
 		}
-	case r.accept == nil || !all(theirs, r.accept):
+	case r.accept == nil || !all(theirs, value, r.accept):
 		e.find(f.rule, false, f.name, theirs[0])
 		e.set(h, r.field, value)
 	case len(theirs) > 1 && !f.list:
@@ -233,14 +234,14 @@ func (e *enforcement) enforce(h http.Header, r *rule, c content) {
 }
 
 // review notes what enforce would change.
-func (e *enforcement) review(r *rule, theirs []string, c content) {
+func (e *enforcement) review(r *rule, value string, theirs []string, c content) {
 	f := &fields[r.field]
 	switch {
 	case len(theirs) == 0:
 		if r.always || !c.bare {
 			e.find(f.rule, true, "", "")
 		}
-	case r.accept == nil || !all(theirs, r.accept) || len(theirs) > 1 && !f.list:
+	case r.accept == nil || !all(theirs, value, r.accept) || len(theirs) > 1 && !f.list:
 		e.find(f.rule, true, f.name, theirs[0])
 	}
 }
@@ -300,16 +301,15 @@ func (e *enforcement) value(r *rule) string {
 	return r.plain
 }
 
-// set puts value into the header map as the only one. The slice is full, so
-// that an append copies it.
+// set puts value into the header map as the only one.
 func (e *enforcement) set(h http.Header, f field, value string) {
-	e.own[f] = value
-	h[fields[f].name] = e.own[f : f+1 : f+1]
+	e.own[f][0] = value
+	h[fields[f].name] = e.own[f][:1]
 }
 
 // isOwn tells whether sent is what set put there, or the same.
 func (e *enforcement) isOwn(f field, sent []string) bool {
-	return len(sent) == 1 && sent[0] == e.own[f] && sent[0] != ""
+	return len(sent) == 1 && sent[0] == e.own[f][0] && sent[0] != ""
 }
 
 // find notes that a rule was broken, or would be if it did more than report,
@@ -364,9 +364,9 @@ func without(ours string, sent []string) []string {
 	return sent
 }
 
-func all(values []string, accept func(string) bool) bool {
+func all(values []string, ours string, accept func(string) bool) bool {
 	for _, v := range values {
-		if !accept(v) {
+		if v != ours && !accept(v) {
 			return false
 		}
 	}

@@ -9,6 +9,9 @@ import (
 // to be sent as trailers.
 func (e *enforcement) stopLeaks(h http.Header) {
 	for key, values := range h {
+		if !suspect(key) && len(values) == 1 && passable(values) {
+			continue
+		}
 		name := canonical(strings.TrimPrefix(key, http.TrailerPrefix))
 		if e.stopLeak(h, key, name) {
 			continue
@@ -28,6 +31,31 @@ func (e *enforcement) stopLeaks(h http.Header) {
 	}
 	e.stopAnnouncements(h)
 }
+
+// suspect tells whether a key may be that of a leak or of a governed field in
+// some spelling, or of a trailer. Most are not, by their length and first letter.
+func suspect(key string) bool {
+	if len(key) == 0 || len(key) >= 64 {
+		return true
+	}
+	c := key[0]
+	if c >= 'a' && c <= 'z' {
+		return true // another spelling than ours
+	}
+	return suspects[c][len(key)] || c == 'T' && strings.HasPrefix(key, http.TrailerPrefix)
+}
+
+// suspects holds the first letters and lengths of leaks, and of governed fields
+// in spellings that begin like ours but go on otherwise.
+var suspects = func() (t [256][64]bool) {
+	for name := range allLeaks {
+		t[name[0]][len(name)] = true
+	}
+	for name := range governed {
+		t[name[0]][len(name)] = true
+	}
+	return t
+}()
 
 // stopLeak removes key from h if name, which is canonical, is a leak, and
 // tells whether it is.
