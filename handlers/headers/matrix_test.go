@@ -154,7 +154,7 @@ func hijackAndEcho(w http.ResponseWriter) error {
 }
 
 // TestEveryResponseIsEnforced is the matrix: every way to answer, in every
-// profile, over both protocols, with and without error routes. No route at
+// profile, over all protocols, with and without error routes. No route at
 // all is "nothing written": Caddy's empty handler.
 func TestEveryResponseIsEnforced(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "index.html")
@@ -163,7 +163,7 @@ func TestEveryResponseIsEnforced(t *testing.T) {
 	}
 	all := rows(file)
 	for _, profile := range []string{Baseline, Strict, API} {
-		for _, proto := range []string{"h1", "h2"} {
+		for _, proto := range []string{"h1", "h2", "h3"} {
 			for how, spoil := range spoil {
 				for _, route := range []string{"no error route", "bare error route", "covered error route"} {
 					t.Run(strings.Join([]string{profile, proto, how, route}, " "), func(t *testing.T) {
