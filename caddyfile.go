@@ -66,6 +66,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //		profile  baseline|strict|api
 //		data_dir <path>
 //		unmatched <status>
+//		changes  observe|load_only
 //		audit {
 //			mode       durable|async|strict
 //			on_failure refuse|count
@@ -116,6 +117,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = a.unmatched(d)
 		case "audit":
 			err = a.Audit.unmarshal(d)
+		case "changes":
+			err = text(d, &a.Changes)
 		case "witness_server":
 			a.Witness = new(WitnessServer)
 			err = a.Witness.unmarshal(d)
@@ -124,7 +127,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "upstreams":
 			err = a.upstreams(d)
 		default:
-			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, unmatched, audit, witness_server, certificates and upstreams", d.Val())
+			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, unmatched, changes, audit, witness_server, certificates and upstreams", d.Val())
 		}
 		if err != nil {
 			return err

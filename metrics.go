@@ -13,7 +13,7 @@ import (
 
 // metricFamilies are all metrics but the histograms.
 func metricFamilies() []metrics.Family {
-	return slices.Concat(metrics.Requests(), metrics.Log(), headerFamilies())
+	return slices.Concat(metrics.Requests(), metrics.Log(), metrics.Happenings(), headerFamilies())
 }
 
 // headerFamilies are the metrics of the rules for headers and of what browsers

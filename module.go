@@ -11,6 +11,7 @@
 //	http.handlers.soc2_witness  serves the witness that an instance is for others
 //	caddy.listeners.soc2        puts the first two before all routes of a server
 //	admin.api.soc2              serves the evidence on the admin API
+//	admin.api.soc2_changes      records the calls of the admin API and what they change
 package soc2
 
 import (
@@ -28,6 +29,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/reports"
 	"github.com/caddy-soc2/caddy-soc2/handlers/witness"
 	"github.com/caddy-soc2/caddy-soc2/happenings"
+	"github.com/caddy-soc2/caddy-soc2/happenings/changes"
 	"github.com/caddy-soc2/caddy-soc2/happenings/metrics"
 	"github.com/caddy-soc2/caddy-soc2/happenings/upstreams"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
@@ -70,6 +72,13 @@ type App struct {
 	// Audit says how the log is kept.
 	Audit Audit `json:"audit,omitzero"`
 
+	// Changes says how the configuration may be changed. With load_only the
+	// admin API refuses to change parts of it (POST, PUT, PATCH and DELETE of
+	// /config/ and /id/): every change is a whole configuration that is loaded.
+	// With observe all ways are open. All changes are recorded in either case.
+	// Default: observe.
+	Changes string `json:"changes,omitempty"`
+
 	// Witness makes this instance a witness for the logs of others.
 	Witness *WitnessServer `json:"witness_server,omitempty"`
 
@@ -82,6 +91,7 @@ type App struct {
 	useWitness func() error // applies the settings of Witness
 	privacy    privacy
 	taps       taps
+	changes    *changes.Watch
 }
 
 // Audit says how the audit log is kept.
@@ -176,6 +186,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // The checks are here and not in Validate, so that a wrong option never makes
 // a log.
 func (a *App) Provision(ctx caddy.Context) error {
+	a.changes = changes.NewWatch(ctx)
 	if err := a.setDefaults(); err != nil {
 		return err
 	}
@@ -225,12 +236,13 @@ func (a *App) Start() error {
 		return err
 	}
 	a.taps.start()
-	return nil
+	return a.startChanges()
 }
 
-// Stop ends what watches the server. The log stays open: requests may still be
-// running and want their records.
+// Stop ends what watches the server, the process's end last. The log stays open:
+// requests may still be running and want their records.
 func (a *App) Stop() error {
+	a.changes.Stop()
 	a.taps.stop()
 	return nil
 }

@@ -200,6 +200,7 @@ func (s *site) verify() {
 	if err := caddy.Stop(); err != nil {
 		s.t.Fatal(err)
 	}
+	s.closed() // the record of the last change is on its way
 	key, err := audit.LoadKey(filepath.Join(s.data, "soc2", "keys", "log.key"))
 	if err != nil {
 		s.t.Fatal(err)
@@ -546,6 +547,7 @@ func TestLogClosesWhenSoc2IsRemoved(t *testing.T) {
 	if err := caddy.Load([]byte(`{"admin":{"disabled":true,"config":{"persist":false}}}`), true); err != nil {
 		t.Fatal(err)
 	}
+	s.closed() // with the record that says so
 	log, err := audit.Open(audit.Config{Dir: s.dir(), Key: key(t, s)})
 	if err != nil {
 		t.Fatal(err)

@@ -74,6 +74,9 @@ func (a *App) check() error {
 	if err := a.checkUnmatched(); err != nil {
 		return err
 	}
+	if err := a.checkChanges(); err != nil {
+		return err
+	}
 	if err := a.Audit.check(); err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ const (
 	rootA = "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I="
 )
 
-var admin = Actor{Name: "uid=1000 (deploy)", Known: "verified", How: "peer", Claim: "alice", Address: "@"}
+var admin = Actor{Name: "uid:1000(deploy)/gid:1000/pid:4242/exe:/usr/bin/caddy", Known: "verified", How: "peer", Claim: "alice", Address: "@"}
 
 // examples has one record of each kind's type, as docs/records.md shows them.
 func examples() []Body {
@@ -38,7 +38,7 @@ func adminExamples() []Body {
 			Time: when, Outcome: "applied", Source: "reload", Mode: "load_only", Actor: admin, Method: "POST", Path: "/load",
 			File: "/etc/caddy/Caddyfile", Adapter: "caddyfile", Ticket: "CHG-42", Reason: "new upstream", Before: hashA, After: hashB,
 			Diff:  JSON{Value: []byte(`[{"op":"replace","path":"/apps/http/servers/srv0/routes/0/handle/0/upstreams/0/dial","value":"app2:3000"}]`)},
-			Risks: []string{"new_external_upstream"},
+			Risks: []string{"upstream_external_new"},
 		},
 		&AdminCall{
 			Time: when, Actor: admin, Listener: "unix//run/caddy/admin.sock", Method: "POST", Host: "caddy", Path: "/load", BodyBytes: 4211,

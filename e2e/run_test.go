@@ -44,7 +44,7 @@ func TestCaddyfileErrorsNameTheLine(t *testing.T) {
 		config string
 		want   []string
 	}{
-		{"{\n\tsoc2 {\n\t\tretention 3d\n\t}\n}\n", []string{`"retention"`, "instance, profile, data_dir, unmatched, audit, witness_server, certificates and upstreams", "Caddyfile:3"}},
+		{"{\n\tsoc2 {\n\t\tretention 3d\n\t}\n}\n", []string{`"retention"`, "instance, profile, data_dir, unmatched, changes, audit, witness_server, certificates and upstreams", "Caddyfile:3"}},
 		{"{\n\tsoc2 {\n\t\taudit {\n\t\t\tfsync never\n\t\t}\n\t}\n}\n", []string{`"fsync"`, "mode, on_failure, queue, deadline, dir, key, checkpoint, retain, scrub, witness, witness_interval, timestamp, rule, redact, show_query, pseudonymize and encrypt", "Caddyfile:4"}},
 		{"{\n\tsoc2 {\n\t\taudit {\n\t\t\tcheckpoint every soon\n\t\t}\n\t}\n}\n", []string{`"soon"`, "10s", "Caddyfile:4"}},
 		{"{\n\tservers {\n\t\tlistener_wrappers {\n\t\t\tsoc2 {\n\t\t\t\tfast\n\t\t\t}\n\t\t}\n\t}\n}\n", []string{`"fast"`, "Caddyfile:5"}},
@@ -96,6 +96,7 @@ func TestRunRefusesLogsItCannotUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := h.start("serving initial configuration", "caddy", "run", "--config", name, "--adapter", "caddyfile")
+	atLeast(t, "changes", 1, func() int { _, kinds := h.readLog(); return kinds["config.change"] }) // the start's
 	held := snapshot(t, h.logDir())
 	pid := fmt.Sprint("process ", p.cmd.Process.Pid)
 	h.rejects([]string{h.logDir(), pid, "stop it"}, caddyfile("", freePort(t)), "run")

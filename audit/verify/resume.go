@@ -89,7 +89,6 @@ func (c *check) restore() {
 	c.Resumed, c.Pruned, c.Records = s.Size, s.Pruned, s.Size-s.Pruned
 	c.retained, c.From, c.closed = s.Erased, s.From, s.Closed
 	c.ring.periods = slices.Clone(s.Keys)
-	c.lastFirst = s.Files[len(s.Files)-1].First
 	c.verified = slices.Clone(s.Files)
 	c.rollups.newest = s.Newest
 	c.rollups.known = s.Pruned == 0 || s.Newest >= 0

@@ -224,6 +224,13 @@ func (c *check) run(resume bool) error {
 		return err
 	}
 	defer c.closeRollups()
+	begun, err := c.segments()
+	if err != nil {
+		return err
+	}
+	if n := len(begun); n > 0 { // before the checkpoint is read, which then signs all before it
+		c.lastFirst = begun[n-1].First
+	}
 	if err := c.heads(); err != nil {
 		return err
 	}
@@ -280,7 +287,6 @@ func (c *check) walk(list []records.Segment, resume bool) error {
 			c.broken = true
 			return nil
 		}
-		c.lastFirst = s.First
 		ok, err := c.segment(s, i == len(list)-1)
 		if err != nil {
 			return err

@@ -63,18 +63,23 @@ var kinds = []struct {
 	}},
 }
 
-// Run measures all loads, and the memory of idle connections.
+// Run measures all loads, and the memory of idle connections. Each load also has
+// the server without the wrapper twice: how far these differ is noise.
 func (b *Bench) Run(ctx context.Context) ([]measure.Figure, error) {
 	var figures []measure.Figure
 	for _, k := range kinds {
 		rounds, err := measure.Plan{Rounds: b.Rounds, Each: b.Each, Progress: b.Progress}.Run(ctx,
-			b.variant("plain", k.open), b.variant("wrapped", k.open))
+			b.variant("plain", k.open), b.variant("again", k.open), b.variant("wrapped", k.open))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", k.name, err)
 		}
 		ratio := measure.Over(rounds, func(r measure.Round) float64 {
 			return r["wrapped"].CPUPerMillion() / r["plain"].CPUPerMillion()
 		})
+		noise := measure.Over(rounds, func(r measure.Round) float64 {
+			return r["again"].CPUPerMillion() / r["plain"].CPUPerMillion()
+		})
+		figures = append(figures, measure.Info("the server without against itself, "+k.name, "×", noise))
 		plain := measure.Over(rounds, func(r measure.Round) float64 { return r["plain"].CPUPerMillion() })
 		name := "CPU a " + k.name + ", of the server without"
 		if k.must {

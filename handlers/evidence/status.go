@@ -31,9 +31,14 @@ type Status struct {
 	AgeSeconds int64     `json:"checkpoint_age_seconds"`
 	Unsigned   int64     `json:"unsigned_records"` // taken since the checkpoint
 
+	Changes any `json:"changes,omitempty"` // how the configuration is guarded, and where the admin API listens
+
 	Verify string `json:"verify"` // command
 	Notice string `json:"notice"`
 }
+
+// changer is an app that knows how changes of the configuration are guarded.
+type changer interface{ ChangeState() any }
 
 // statusOf reads the state of a log.
 func statusOf(src Source, now time.Time) Status {
@@ -47,6 +52,9 @@ func statusOf(src Source, now time.Time) Status {
 		Unsigned:   log.Next() - head.Size,
 		Verify:     "soc2-verify " + quote(log.Dir()) + " --key " + quote(log.Key().Public()),
 		Notice:     notice,
+	}
+	if c, ok := src.(changer); ok {
+		s.Changes = c.ChangeState()
 	}
 	if err := log.Err(); err != nil {
 		s.State, s.Detail = failing, err.Error()

@@ -198,7 +198,8 @@ func (m *Monitor) run(ctx context.Context) {
 			m.take(context.WithoutCancel(ctx))
 			return
 		case <-m.wake:
-			if changed := m.take(ctx); changed && !soon {
+			m.take(ctx)
+			if m.due() && !soon {
 				soon = true
 				timer.Reset(settle)
 			}
@@ -212,16 +213,11 @@ func (m *Monitor) run(ctx context.Context) {
 // loadTime is how long the storage may take to give a certificate.
 const loadTime = 10 * time.Second
 
-// take records the events that wait. It reports whether the certificates are to
-// be looked at.
-func (m *Monitor) take(ctx context.Context) (changed bool) {
+// take records the events that wait.
+func (m *Monitor) take(ctx context.Context) {
 	m.mu.Lock()
 	queue, lost := m.queue, m.lost
-	changed = m.changed && m.started
 	m.queue, m.lost = nil, 0
-	if changed {
-		m.changed = false
-	}
 	m.mu.Unlock()
 	if lost > 0 {
 		caddy.Log().Named("soc2").Warn("there were too many events of certificates at once; what came of them is found later", zap.Int("events", lost))
@@ -229,7 +225,17 @@ func (m *Monitor) take(ctx context.Context) (changed bool) {
 	for _, e := range queue {
 		m.record(ctx, e)
 	}
-	return changed
+}
+
+// due reports, once, whether the certificates are to be looked at.
+func (m *Monitor) due() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.changed || !m.started {
+		return false
+	}
+	m.changed = false
+	return true
 }
 
 func (m *Monitor) record(ctx context.Context, e event) {
@@ -284,6 +290,7 @@ func (m *Monitor) sweep(ctx context.Context) (after time.Duration) {
 	if ctx.Err() != nil {
 		return sweepEvery
 	}
+	m.take(ctx) // a certificate is announced before it comes into the cache
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	m.begin()

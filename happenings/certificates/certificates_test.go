@@ -15,6 +15,7 @@ import (
 	"math/big"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,6 +107,8 @@ func (b *bench) renew(w *watcher, thresholds ...time.Duration) {
 		return append([]held(nil), b.here...)
 	}
 	m.load = func(_ context.Context, path string) ([]byte, error) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		if f, ok := b.files[path]; ok {
 			return f, nil
 		}
@@ -199,6 +202,53 @@ func TestAnnouncedCertificateIsNotLoadedToo(t *testing.T) {
 	})
 }
 
+// TestCertificateIsSeenBeforeItIsAnnounced sweeps while a certificate is stored
+// and its event is still to come, and between its event and its record.
+func TestCertificateIsSeenBeforeItIsAnnounced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(new(watcher))
+		c := newCert(t, 7, time.Now(), time.Now().Add(90*day), "a.example")
+		b.files["a.crt"] = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
+		b.holds(held{leaf: c, managed: true, source: sourceStorage})
+		gather := b.gather
+		var before atomic.Pointer[func()] // what happens before the next look
+		b.gather = func(ctx context.Context) []held {
+			if f := before.Swap(nil); f != nil {
+				(*f)()
+			}
+			return gather(ctx)
+		}
+		b.Start()
+		b.emit(eventStarted, nil)
+		time.Sleep(settle + settle/2)
+		b.emit(eventObtained, map[string]any{"identifier": "a.example", "issuer": "ca", "certificate_path": "a.crt"})
+		time.Sleep(5 * settle)
+
+		next := newCert(t, 8, time.Now(), time.Now().Add(90*day), "a.example")
+		b.mu.Lock()
+		b.files["a.crt"] = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: next.Raw})
+		b.mu.Unlock()
+		renew := func() {
+			b.holds(inUse(next, true))
+			b.emit(eventObtained, map[string]any{"identifier": "a.example", "renewal": true, "issuer": "ca", "certificate_path": "a.crt"})
+		}
+		before.Store(&renew)
+		b.emit(eventManaged, map[string]any{"sans": []string{"a.example"}})
+		time.Sleep(2 * time.Hour)
+		if kinds, _ := b.book.take(); fmt.Sprint(kinds) != "[cert.obtained cert.renewed]" {
+			t.Error(kinds)
+		}
+
+		b.holds(inUse(next, true), held{leaf: newCert(t, 9, time.Now(), time.Now().Add(90*day), "b.example"), managed: true, source: sourceStorage})
+		b.emit(eventManaged, map[string]any{"sans": []string{"a.example"}})
+		time.Sleep(5 * settle)
+		if kinds, _ := b.book.take(); fmt.Sprint(kinds) != "[cert.loaded]" {
+			t.Errorf("stored by another server: %v", kinds)
+		}
+		b.Stop()
+	})
+}
+
 func TestEachThresholdIsRecordedOnceWhenItIsPassed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w watcher
@@ -264,6 +314,9 @@ func TestStoredCertificateOfASiteThatIsGoneDoesNotExpire(t *testing.T) {
 	v, now := inventory{}, time.Now()
 	stored := func(c *x509.Certificate) held { return held{leaf: c, managed: true, source: sourceStorage} }
 	fresh, old := newCert(t, 1, now.Add(-89*day), now.Add(day), "a"), newCert(t, 2, now.Add(-90*day), now.Add(-day), "b")
+	if list, next := v.sweep([]held{stored(fresh), stored(old)}, []time.Duration{14 * day}, now); len(list) != 0 || next.IsZero() {
+		t.Errorf("may be announced yet: %+v, next sweep %s", list, next)
+	}
 	list, _ := v.sweep([]held{stored(fresh), stored(old)}, []time.Duration{14 * day}, now)
 	if len(list) != 1 || list[0].Kind != audit.KindCertLoaded || list[0].Source != sourceStorage {
 		t.Errorf("%+v", list)

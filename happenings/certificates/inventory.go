@@ -36,6 +36,7 @@ type known struct {
 // configurations, so that a reload repeats nothing.
 type inventory struct {
 	known    map[sum]*known
+	stored   map[sum]bool    // the last sweep found it in the storage only, and nothing announced it
 	failures map[string]int  // by name, since it was last obtained
 	revoked  map[string]bool // by name, likewise
 
@@ -206,7 +207,7 @@ func (v *inventory) revocation(e event) audit.Certificate {
 // returns the records of those that no event announced and of those that came
 // near their end, and the time when the next one will.
 func (v *inventory) sweep(list []held, thresholds []time.Duration, now time.Time) (records []audit.Certificate, next time.Time) {
-	here := map[sum]bool{}
+	here, stored := map[sum]bool{}, map[sum]bool{}
 	v.figures.Sites = map[string]time.Time{}
 	for _, h := range list {
 		v.figures.site(h)
@@ -217,6 +218,11 @@ func (v *inventory) sweep(list []held, thresholds []time.Duration, now time.Time
 		here[s] = true
 		if h.source == sourceStorage && !now.Before(h.leaf.NotAfter) {
 			continue // what is left of a site that is gone, most likely
+		}
+		if h.source == sourceStorage && v.known[s] == nil && !v.stored[s] {
+			// It is stored before it is announced, which may still come.
+			stored[s], next = true, now
+			continue
 		}
 		if v.add(s, h.managed) {
 			r := describe(h.leaf, now)
@@ -237,6 +243,7 @@ func (v *inventory) sweep(list []held, thresholds []time.Duration, now time.Time
 			next = at
 		}
 	}
+	v.stored = stored
 	for s, k := range v.known {
 		if !here[s] {
 			if k.missing++; k.missing > forgetAfter {

@@ -32,6 +32,9 @@ const (
 	overFree    = 1.25
 )
 
+// Limits are the names of all limits.
+func Limits() []string { return []string{limitFiles, limitMemory, limitControl, limitDisk} }
+
 func (l limit) isReached() bool {
 	if l.free {
 		return l.value < l.bound

@@ -106,8 +106,8 @@ func (c *counters) count(ev *audit.Event) {
 		return
 	}
 	n.served.Add(1)
-	answered := ev.Upstream.Status != 0
-	if ev.Upstream.Status >= http.StatusInternalServerError || ev.End == audit.EndTruncated ||
+	answered := ev.Upstream.Status != 0 && !proxyError(ev)
+	if answered && ev.Upstream.Status >= http.StatusInternalServerError || ev.End == audit.EndTruncated ||
 		!answered && ev.End != audit.EndAborted {
 		n.failed.Add(1)
 	}
@@ -118,4 +118,11 @@ func (c *counters) count(ev *audit.Event) {
 	case ev.End != audit.EndAborted:
 		n.last.Store(at &^ 1)
 	}
+}
+
+// proxyError reports whether the reverse proxy made the response itself, with an
+// error. The record may then have the status of an upstream that the request was
+// given to before, such as one that authenticates.
+func proxyError(ev *audit.Event) bool {
+	return ev.Error != "" && (ev.Status == http.StatusBadGateway || ev.Status == http.StatusGatewayTimeout)
 }

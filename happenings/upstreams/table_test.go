@@ -143,6 +143,25 @@ func TestClientThatLeftShowsNothing(t *testing.T) {
 	}
 }
 
+// TestAnswerOfAnUpstreamBeforeIsNotThatOfTheLast: with forward_auth a request goes
+// to two upstreams.
+func TestAnswerOfAnUpstreamBeforeIsNotThatOfTheLast(t *testing.T) {
+	var c counters
+	ev := audit.Event{Start: zero, Server: "srv0", Status: 502, Error: "abc"}
+	ev.Upstream.Address, ev.Upstream.Status = "10.0.0.1:80", 200
+	c.count(&ev)
+	n := c.of(theID.endpoint, false)
+	if _, answered := n.heard(); answered || n.failed.Load() != 1 {
+		t.Errorf("answered %v, %d failed", answered, n.failed.Load())
+	}
+	ev.Error = "" // the application's own 502
+	ev.Upstream.Status = 502
+	c.count(&ev)
+	if _, answered := n.heard(); !answered || n.failed.Load() != 2 {
+		t.Errorf("answered %v, %d failed", answered, n.failed.Load())
+	}
+}
+
 // TestForgottenFailureIsNoRecovery: after fail_duration Caddy takes the upstream
 // for healthy again, which nothing shows.
 func TestForgottenFailureIsNoRecovery(t *testing.T) {

@@ -69,7 +69,8 @@ func newServer(t *testing.T, o setting) *server {
 	}
 	s.http.Protocols.SetHTTP1(true)
 	s.http.Protocols.SetUnencryptedHTTP2(true)
-	if err := http2.ConfigureServer(s.http, new(http2.Server)); err != nil { //nolint:staticcheck // as Caddy does
+	//lint:ignore SA1019 Caddy does it in this way, too
+	if err := http2.ConfigureServer(s.http, new(http2.Server)); err != nil { //nolint:staticcheck // as above
 		t.Fatal(err)
 	}
 	if o.change != nil {

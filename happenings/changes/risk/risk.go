@@ -1,0 +1,256 @@
+// Package risk tells what a change of Caddy's configuration weakens.
+//
+// A flag is a fact about two documents, not a verdict: "the change lowered the
+// lowest TLS version" and not "the change was wrong". Each looks at the JSON
+// configuration, so what a module does in its code alone is not seen; handlers
+// are found by their names wherever they stand in routes.
+package risk
+
+import (
+	"maps"
+	"slices"
+)
+
+// Flag says what a change weakens.
+type Flag string
+
+// The flags, in the order in which records have them.
+const (
+	// AuditRemoved: the app soc2 is gone, and with it the log.
+	AuditRemoved Flag = "audit_removed"
+	// AuditBypassed: a server lost the listener wrapper or audit handlers, has
+	// been added without coverage beside servers that have it, or something
+	// skips the log (log_skip, skip_hosts).
+	AuditBypassed Flag = "audit_bypassed"
+	// AuditWeakened: records may be lost that were kept before (mode,
+	// on_failure, retain), or the log moved.
+	AuditWeakened Flag = "audit_weakened"
+	// AccessControlRemoved: fewer authenticators, rules or client certificates.
+	AccessControlRemoved Flag = "access_control_removed"
+	// TLSFloorLowered: a lower TLS version is accepted than before.
+	TLSFloorLowered Flag = "tls_floor_lowered"
+	// TLSSecretsLogged: the keys of TLS sessions are written to a file.
+	TLSSecretsLogged Flag = "tls_secrets_logged" //nolint:gosec // the name of a flag
+	// HTTPSDisabled: automatic HTTPS or its redirects were switched off.
+	HTTPSDisabled Flag = "https_disabled"
+	// AdminOpened: the admin endpoint can be reached from more places, or asks
+	// for less.
+	AdminOpened Flag = "admin_opened"
+	// ChangeGuardRemoved: changes was load_only.
+	ChangeGuardRemoved Flag = "change_guard_removed"
+	// UpstreamVerificationOff: certificates of upstreams are not verified any
+	// more, or the connection to them is not encrypted any more.
+	UpstreamVerificationOff Flag = "upstream_verification_off"
+	// UpstreamExternalNew: requests go to a host outside that had none before.
+	UpstreamExternalNew Flag = "upstream_external_new"
+	// LimitsLoosened: rate limits, sizes or timeouts are gone or larger.
+	LimitsLoosened Flag = "limits_loosened"
+	// HeadersWeakened: security headers are no longer set, or by a weaker
+	// profile.
+	HeadersWeakened Flag = "headers_weakened"
+	// TrustWidened: more proxies may say who the client is.
+	TrustWidened Flag = "trust_widened"
+	// CredentialsLogged: Caddy's logs show credentials.
+	CredentialsLogged Flag = "credentials_logged"
+)
+
+// rules are all flags with what finds them.
+var rules = []struct {
+	flag Flag
+	hits func(before, after facts) bool
+}{
+	{AuditRemoved, auditRemoved},
+	{AuditBypassed, auditBypassed},
+	{AuditWeakened, auditWeakened},
+	{AccessControlRemoved, accessRemoved},
+	{TLSFloorLowered, tlsLowered},
+	{TLSSecretsLogged, func(b, a facts) bool { return a.tlsSecrets > b.tlsSecrets }},
+	{HTTPSDisabled, func(b, a facts) bool { return a.httpsOff > b.httpsOff }},
+	{AdminOpened, adminOpened},
+	{ChangeGuardRemoved, guardRemoved},
+	{UpstreamVerificationOff, verificationOff},
+	{UpstreamExternalNew, externalNew},
+	{LimitsLoosened, limitsLoosened},
+	{HeadersWeakened, headersWeakened},
+	{TrustWidened, trustWidened},
+	{CredentialsLogged, func(b, a facts) bool { return a.credentialLogs > b.credentialLogs }},
+}
+
+// Flags are all flags that there are.
+func Flags() (list []Flag) {
+	for _, r := range rules {
+		list = append(list, r.flag)
+	}
+	return list
+}
+
+// Of returns what a change from one configuration to another weakens. A
+// configuration is a JSON document; nil is the empty one. fallback is the admin
+// endpoint's address when the configuration says none.
+func Of(before, after any, fallback string) []string {
+	b, a := gather(before, fallback), gather(after, fallback)
+	var list []string
+	for _, r := range rules {
+		if r.hits(b, a) {
+			list = append(list, string(r.flag))
+		}
+	}
+	return list
+}
+
+func auditRemoved(b, a facts) bool { return b.soc2 != nil && a.soc2 == nil }
+
+func auditBypassed(b, a facts) bool {
+	if b.soc2 == nil {
+		return false
+	}
+	if a.skips > b.skips {
+		return true
+	}
+	anyCovered := false
+	for _, s := range b.servers {
+		anyCovered = anyCovered || s.covered
+	}
+	for name, s := range a.servers {
+		was, old := b.servers[name]
+		if old && (was.covered && !s.covered || was.audits > s.audits && !s.covered) {
+			return true
+		}
+		if !old && anyCovered && !s.covered && s.audits == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func auditWeakened(b, a facts) bool {
+	if b.soc2 == nil || a.soc2 == nil {
+		return false
+	}
+	was, is := object(b.soc2, "audit"), object(a.soc2, "audit")
+	rank := map[string]int{"async": 0, "": 1, "durable": 1, "strict": 2}
+	if rank[text(is, "mode")] < rank[text(was, "mode")] {
+		return true
+	}
+	if text(was, "on_failure") != "count" && text(is, "on_failure") == "count" {
+		return true
+	}
+	for _, name := range []string{"dir", "key"} {
+		if text(was, name) != text(is, name) {
+			return true
+		}
+	}
+	if text(b.soc2, "data_dir") != text(a.soc2, "data_dir") {
+		return true
+	}
+	keep, kept := duration(is["retain"]), duration(was["retain"])
+	return keep > 0 && (kept == 0 || keep < kept) // no retain is for good
+}
+
+func accessRemoved(b, a facts) bool {
+	for name, was := range b.servers {
+		is, ok := a.servers[name]
+		if ok && (is.access < was.access || is.clientCerts < was.clientCerts) {
+			return true
+		}
+	}
+	return false
+}
+
+func tlsLowered(b, a facts) bool {
+	for name, was := range b.servers {
+		if is, ok := a.servers[name]; ok && is.tlsFloor < was.tlsFloor {
+			return true
+		}
+	}
+	return false
+}
+
+func guardRemoved(b, a facts) bool {
+	return text(b.soc2, "changes") == "load_only" && a.soc2 != nil && text(a.soc2, "changes") != "load_only"
+}
+
+func verificationOff(b, a facts) bool {
+	if a.unverified > b.unverified {
+		return true
+	}
+	for dial, secure := range b.upstreams {
+		if now, ok := a.upstreams[dial]; ok && secure && !now {
+			return true
+		}
+	}
+	return false
+}
+
+func externalNew(b, a facts) bool {
+	known := map[string]bool{}
+	for dial := range b.upstreams {
+		known[hostOf(dial)] = true
+	}
+	for dial := range a.upstreams {
+		if host := hostOf(dial); !known[host] && external(host) {
+			return true
+		}
+	}
+	return false
+}
+
+func limitsLoosened(b, a facts) bool {
+	for name, was := range b.servers {
+		is, ok := a.servers[name]
+		if !ok {
+			continue
+		}
+		if is.limits < was.limits {
+			return true
+		}
+		for limit, v := range was.bounds {
+			if now := is.bounds[limit]; v > 0 && (now <= 0 || now > v) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func headersWeakened(b, a facts) bool {
+	rank := map[string]int{"baseline": 0, "": 0, "api": 1, "strict": 1}
+	if b.soc2 != nil && a.soc2 != nil && rank[text(a.soc2, "profile")] < rank[text(b.soc2, "profile")] {
+		return true
+	}
+	for name, was := range b.servers {
+		is, ok := a.servers[name]
+		if !ok {
+			continue
+		}
+		if is.headers < was.headers && !is.covered {
+			return true
+		}
+		for header, n := range was.sets {
+			if is.sets[header] < n {
+				return true
+			}
+		}
+		if is.strict < was.strict {
+			return true
+		}
+	}
+	return false
+}
+
+func trustWidened(b, a facts) bool {
+	for name, was := range b.servers {
+		is, ok := a.servers[name]
+		if ok && (was.trustStrict && !is.trustStrict && len(is.trusts) > 0 || slices.ContainsFunc(is.trusts, func(r string) bool { return !slices.Contains(was.trusts, r) })) {
+			return true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.servers)) {
+		if _, old := b.servers[name]; !old && slices.ContainsFunc(a.servers[name].trusts, wholeInternet) {
+			return true
+		}
+	}
+	return false
+}
+
+func wholeInternet(r string) bool { return r == "0.0.0.0/0" || r == "::/0" }

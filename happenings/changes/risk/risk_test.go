@@ -1,0 +1,151 @@
+package risk_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddy-soc2/caddy-soc2/happenings/changes/risk"
+	"github.com/caddy-soc2/caddy-soc2/internal/jsonpatch"
+)
+
+// site is a configuration with one server, into which the cases put parts.
+func site(soc2, server, routes, admin string) string {
+	if soc2 != "" {
+		soc2 = `"soc2":` + soc2 + `,`
+	}
+	if server != "" {
+		server += ","
+	}
+	if admin == "" {
+		admin = `{"listen":"unix//run/caddy.sock|0600"}`
+	}
+	return `{"admin":` + admin + `,"apps":{` + soc2 + `"http":{"servers":{"s":{` + server + `"routes":[` + routes + `]}}}}}`
+}
+
+const (
+	covered = `"listener_wrappers":[{"wrapper":"soc2"},{"wrapper":"tls"}]`
+	proxy   = `{"handle":[{"handler":"reverse_proxy","upstreams":[{"dial":"10.0.0.5:80"}]}]}`
+	tls13   = `"tls_connection_policies":[{"protocol_min":"tls1.3"}]`
+)
+
+func deep(handler string) string {
+	return `{"handle":[{"handler":"subroute","routes":[{"handle":[` + handler + `]}]}]}`
+}
+
+// fixtures are for each flag a change that has it, and the same change in the
+// other direction or a harmless one, which has not.
+var fixtures = []struct {
+	flag        risk.Flag
+	name        string
+	before, bad string
+	good        string // empty: the way back, from bad to before
+}{
+	{risk.AuditRemoved, "app removed", site(`{}`, covered, proxy, ""), site("", "", proxy, ""), ""},
+	{risk.AuditRemoved, "configuration removed", site(`{}`, covered, proxy, ""), `null`, ""},
+	{risk.AuditBypassed, "wrapper removed", site(`{}`, covered, proxy, ""), site(`{}`, "", proxy, ""), ""},
+	{risk.AuditBypassed, "handler removed", site(`{}`, "", deep(`{"handler":"soc2_audit"}`), ""), site(`{}`, "", proxy, ""), ""},
+	{risk.AuditBypassed, "hosts skipped", site(`{}`, covered, proxy, ""), site(`{}`, covered+`,"logs":{"skip_hosts":["a.example"]}`, proxy, ""), ""},
+	{risk.AuditBypassed, "log_skip set", site(`{}`, covered, proxy, ""), site(`{}`, covered, deep(`{"handler":"vars","log_skip":true}`), ""), ""},
+	{
+		risk.AuditBypassed, "server without coverage", site(`{}`, covered, proxy, ""),
+		strings.Replace(site(`{}`, covered, proxy, ""), `"servers":{`, `"servers":{"other":{"routes":[]},`, 1),
+		strings.Replace(site(`{}`, covered, proxy, ""), `"servers":{`, `"servers":{"other":{`+covered+`,"routes":[]},`, 1),
+	},
+	{risk.AuditWeakened, "mode", site(`{"audit":{"mode":"strict"}}`, covered, proxy, ""), site(`{"audit":{"mode":"durable"}}`, covered, proxy, ""), ""},
+	{risk.AuditWeakened, "mode from the default", site(`{}`, covered, proxy, ""), site(`{"audit":{"mode":"async"}}`, covered, proxy, ""), ""},
+	{risk.AuditWeakened, "on_failure", site(`{}`, covered, proxy, ""), site(`{"audit":{"on_failure":"count"}}`, covered, proxy, ""), ""},
+	{risk.AuditWeakened, "retain", site(`{"audit":{"retain":"400d"}}`, covered, proxy, ""), site(`{"audit":{"retain":"48h"}}`, covered, proxy, ""), ""},
+	{risk.AuditWeakened, "retain from the default", site(`{}`, covered, proxy, ""), site(`{"audit":{"retain":86400000000000}}`, covered, proxy, ""), ""},
+	{risk.AuditWeakened, "another log", site(`{}`, covered, proxy, ""), site(`{"audit":{"dir":"/elsewhere"}}`, covered, proxy, ""), site(`{"instance":"edge-2"}`, covered, proxy, "")},
+	{risk.AccessControlRemoved, "authenticator", site("", "", deep(`{"handler":"authentication","providers":{"http_basic":{}}}`), ""), site("", "", proxy, ""), ""},
+	{risk.AccessControlRemoved, "rule", site("", "", deep(`{"handler":"soc2_access","rules":[{"name":"a"},{"name":"b"}]}`), ""), site("", "", deep(`{"handler":"soc2_access","rules":[{"name":"a"}]}`), ""), ""},
+	{risk.AccessControlRemoved, "client certificates", site("", `"tls_connection_policies":[{"client_authentication":{"mode":"require_and_verify"}}]`, proxy, ""), site("", `"tls_connection_policies":[{"client_authentication":{"mode":"request"}}]`, proxy, ""), ""},
+	{risk.TLSFloorLowered, "lower", site("", tls13, proxy, ""), site("", `"tls_connection_policies":[{"protocol_min":"tls1.2"}]`, proxy, ""), ""},
+	{risk.TLSFloorLowered, "default", site("", tls13, proxy, ""), site("", "", proxy, ""), ""},
+	{risk.TLSFloorLowered, "one policy of two", site("", tls13, proxy, ""), site("", `"tls_connection_policies":[{"match":{"sni":["a"]}},{"protocol_min":"tls1.3"}]`, proxy, ""), ""},
+	{risk.TLSSecretsLogged, "file", site("", tls13, proxy, ""), site("", `"tls_connection_policies":[{"protocol_min":"tls1.3","insecure_secrets_log":"/tmp/k"}]`, proxy, ""), ""},
+	{risk.HTTPSDisabled, "off", site("", "", proxy, ""), site("", `"automatic_https":{"disable":true}`, proxy, ""), ""},
+	{risk.HTTPSDisabled, "redirects off", site("", "", proxy, ""), site("", `"automatic_https":{"disable_redirects":true}`, proxy, ""), ""},
+	{risk.AdminOpened, "socket to port", site("", "", proxy, ""), site("", "", proxy, `{"listen":"localhost:2019"}`), ""},
+	{risk.AdminOpened, "socket to the default", site("", "", proxy, ""), site("", "", proxy, `{}`), ""},
+	{risk.AdminOpened, "loopback to all", site("", "", proxy, `{"listen":"127.0.0.1:2019"}`), site("", "", proxy, `{"listen":":2019"}`), ""},
+	{risk.AdminOpened, "disabled to socket", site("", "", proxy, `{"disabled":true}`), site("", "", proxy, `{"listen":"soc2unix//run/a"}`), ""},
+	{risk.AdminOpened, "mode of the socket", site("", "", proxy, ""), site("", "", proxy, `{"listen":"unix//run/caddy.sock|0666"}`), ""},
+	{risk.AdminOpened, "origin not enforced", site("", "", proxy, `{"enforce_origin":true}`), site("", "", proxy, `{}`), ""},
+	{risk.AdminOpened, "remote", site("", "", proxy, ""), site("", "", proxy, `{"listen":"unix//run/caddy.sock|0600","remote":{"access_control":[{"public_keys":["a"]}]}}`), ""},
+	{risk.AdminOpened, "permissions removed", site("", "", proxy, `{"remote":{"access_control":[{"public_keys":["a"],"permissions":[{"methods":["GET"]}]}]}}`), site("", "", proxy, `{"remote":{"access_control":[{"public_keys":["a"]}]}}`), ""},
+	{risk.ChangeGuardRemoved, "observe", site(`{"changes":"load_only"}`, covered, proxy, ""), site(`{}`, covered, proxy, ""), ""},
+	{risk.UpstreamVerificationOff, "skip verify", site("", "", deep(`{"handler":"reverse_proxy","transport":{"protocol":"http","tls":{}},"upstreams":[{"dial":"a:443"}]}`), ""), site("", "", deep(`{"handler":"reverse_proxy","transport":{"protocol":"http","tls":{"insecure_skip_verify":true}},"upstreams":[{"dial":"a:443"}]}`), ""), ""},
+	{risk.UpstreamVerificationOff, "no TLS", site("", "", deep(`{"handler":"reverse_proxy","transport":{"protocol":"http","tls":{}},"upstreams":[{"dial":"a:443"}]}`), ""), site("", "", deep(`{"handler":"reverse_proxy","upstreams":[{"dial":"a:443"}]}`), ""), ""},
+	{risk.UpstreamExternalNew, "name", site("", "", proxy, ""), site("", "", deep(`{"handler":"reverse_proxy","upstreams":[{"dial":"collector.example.com:443"}]}`), ""), site("", "", deep(`{"handler":"reverse_proxy","upstreams":[{"dial":"app2:3000"},{"dial":"db.internal:1"},{"dial":"unix//run/a"},{"dial":"{http.vars.up}"}]}`), "")},
+	{risk.UpstreamExternalNew, "address", site("", "", proxy, ""), site("", "", deep(`{"handler":"reverse_proxy","upstreams":[{"dial":"203.0.113.7:80"}]}`), ""), site("", "", deep(`{"handler":"reverse_proxy","upstreams":[{"dial":"[fd00::1]:80"},{"dial":"127.0.0.1:1"}]}`), "")},
+	{risk.LimitsLoosened, "limiter", site("", "", deep(`{"handler":"soc2_rate_limit","zones":[{}]}`), ""), site("", "", proxy, ""), ""},
+	{risk.LimitsLoosened, "zone", site("", "", deep(`{"handler":"soc2_rate_limit","zones":[{},{}]}`), ""), site("", "", deep(`{"handler":"soc2_rate_limit","zones":[{}]}`), ""), ""},
+	{risk.LimitsLoosened, "body", site("", "", deep(`{"handler":"request_body","max_size":1000}`), ""), site("", "", deep(`{"handler":"request_body","max_size":2000}`), ""), ""},
+	{risk.LimitsLoosened, "timeout", site("", `"read_timeout":"10s"`, proxy, ""), site("", `"read_timeout":60000000000`, proxy, ""), ""},
+	{risk.LimitsLoosened, "timeout gone", site("", `"read_header_timeout":"10s"`, proxy, ""), site("", "", proxy, ""), ""},
+	{risk.HeadersWeakened, "profile", site(`{"profile":"strict"}`, covered, proxy, ""), site(`{}`, covered, proxy, ""), ""},
+	{risk.HeadersWeakened, "handler", site("", "", deep(`{"handler":"soc2_headers","profile":"strict"}`), ""), site("", "", proxy, ""), ""},
+	{risk.HeadersWeakened, "header", site("", "", deep(`{"handler":"headers","response":{"set":{"Strict-Transport-Security":["max-age=1"]}}}`), ""), site("", "", deep(`{"handler":"headers","response":{"set":{"X-Other":["1"]}}}`), ""), ""},
+	{risk.TrustWidened, "range", site("", `"trusted_proxies":{"source":"static","ranges":["10.0.0.0/8"]}`, proxy, ""), site("", `"trusted_proxies":{"source":"static","ranges":["10.0.0.0/8","0.0.0.0/0"]}`, proxy, ""), ""},
+	{risk.TrustWidened, "not strict", site("", `"trusted_proxies":{"source":"static","ranges":["10.0.0.0/8"]},"trusted_proxies_strict":1`, proxy, ""), site("", `"trusted_proxies":{"source":"static","ranges":["10.0.0.0/8"]}`, proxy, ""), ""},
+	{risk.CredentialsLogged, "server", site("", "", proxy, ""), site("", `"logs":{"should_log_credentials":true}`, proxy, ""), ""},
+}
+
+func parse(t *testing.T, text string) any {
+	t.Helper()
+	v, err := jsonpatch.Parse([]byte(text))
+	if err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return v
+}
+
+func TestFlagMarksTheBadChangeAndNotTheGood(t *testing.T) {
+	seen := map[risk.Flag]bool{}
+	for _, f := range fixtures {
+		t.Run(string(f.flag)+"/"+f.name, func(t *testing.T) {
+			seen[f.flag] = true
+			before, bad := parse(t, f.before), parse(t, f.bad)
+			if got := risk.Of(before, bad, "localhost:2019"); !slices.Contains(got, string(f.flag)) {
+				t.Errorf("the bad change has %v", got)
+			}
+			from, to := bad, before
+			if f.good != "" {
+				from, to = before, parse(t, f.good)
+			}
+			if got := risk.Of(from, to, "localhost:2019"); slices.Contains(got, string(f.flag)) {
+				t.Errorf("the good change has %v", got)
+			}
+			if got := risk.Of(before, before, "localhost:2019"); len(got) > 0 {
+				t.Errorf("no change has %v", got)
+			}
+		})
+	}
+	for _, flag := range risk.Flags() {
+		if !seen[flag] {
+			t.Errorf("%s has no fixture", flag)
+		}
+	}
+}
+
+func FuzzOf(f *testing.F) {
+	for _, x := range fixtures {
+		f.Add([]byte(x.before), []byte(x.bad))
+	}
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		before, err := jsonpatch.Parse(a)
+		if err != nil {
+			return
+		}
+		after, err := jsonpatch.Parse(b)
+		if err != nil {
+			return
+		}
+		if got := risk.Of(before, before, ""); len(got) > 0 {
+			t.Fatalf("no change has %v", got)
+		}
+		_ = risk.Of(before, after, "")
+	})
+}
