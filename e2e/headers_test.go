@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/textproto"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -282,13 +281,16 @@ func TestStreamsPassUnchanged(t *testing.T) {
 	})
 	t.Run("100-continue", func(t *testing.T) {
 		conn, r := talkTLS(t, addr, "POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
-		line, err := textproto.NewReader(r).ReadLine()
-		if err != nil || line != "HTTP/1.1 100 Continue" {
-			t.Fatal(line, err)
-		}
-		_, _ = textproto.NewReader(r).ReadLine()
-		fmt.Fprint(conn, "12345")
 		resp, err := http.ReadResponse(r, nil)
+		if err != nil || resp.StatusCode != http.StatusContinue || resp.Header.Get("Server") != "" {
+			t.Fatal(resp, err)
+		}
+		fmt.Fprint(conn, "12345")
+		// Caddy reads the body for the upstream and passes the upstream's own
+		// 100 on: a client may see two (RFC 9110 section 15.2).
+		for err == nil && resp.StatusCode == http.StatusContinue {
+			resp, err = http.ReadResponse(r, nil)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

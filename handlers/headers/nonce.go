@@ -106,7 +106,8 @@ func (n *Nonces) around(next caddyhttp.Handler) caddyhttp.Handler {
 		if !n.Rewrite {
 			return next.ServeHTTP(w, r)
 		}
-		r.Header.Del("Accept-Encoding")
+		// Without the field reverse_proxy would ask for gzip, to decode it.
+		r.Header.Set("Accept-Encoding", "identity")
 		page := &pageWriter{enforcement: e}
 		page.ResponseWriter, page.OnCommit = w, page.decide
 		return next.ServeHTTP(page, r)
