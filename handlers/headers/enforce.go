@@ -61,6 +61,7 @@ func (e *enforcement) serve(h *Handler, w http.ResponseWriter, r *http.Request, 
 	switch {
 	case e.Hijacked():
 	case e.Committed():
+		e.Restore()
 		e.trailers()
 	case err != nil:
 		// Who writes the error is not known yet: an error route, perhaps one
@@ -79,7 +80,7 @@ func (e *enforcement) begin(w http.ResponseWriter, r *http.Request) {
 		e.retract()
 	}
 	e.event = audit.FromContext(r.Context())
-	e.secure = r.TLS != nil
+	e.secure, e.Freeze = r.TLS != nil, r.ProtoMajor >= 3
 	e.method, e.host = r.Method, r.Host
 	if origin := r.Header["Origin"]; len(origin) > 0 {
 		e.origin = origin[0]

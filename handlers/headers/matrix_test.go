@@ -119,6 +119,28 @@ func rows(file string) []row {
 			w.Header().Set(http.TrailerPrefix+"Server-Timing", "unannounced")
 			return err
 		}},
+		{"header changed behind the commit", 200, text, false, func(w http.ResponseWriter, _ *http.Request) error {
+			w.WriteHeader(200)
+			spoilWith(w.Header().Add)
+			_, err := io.WriteString(w, text)
+			w.Header().Del("Strict-Transport-Security")
+			w.Header().Set("X-Frame-Options", "ALLOWALL")
+			w.Header()["server"] = []string{"Apache"}
+			return err
+		}},
+		{"header changed behind the first write", 200, strings.Repeat(text, 1000), false, func(w http.ResponseWriter, _ *http.Request) error {
+			_, err := io.WriteString(w, text)
+			w.Header().Del("Strict-Transport-Security")
+			spoilWith(w.Header().Add)
+			_, err2 := io.WriteString(w, strings.Repeat(text, 999))
+			spoilWith(w.Header().Add)
+			return errors.Join(err, err2)
+		}},
+		{"header changed before a flush", 200, text, false, func(w http.ResponseWriter, _ *http.Request) error {
+			_, err := io.WriteString(w, text)
+			spoilWith(w.Header().Set)
+			return errors.Join(err, http.NewResponseController(w).Flush())
+		}},
 		{"error", 413, "", false, fail(caddyhttp.Error(413, errors.New("too large")))},
 		{"plain error", 500, "", false, fail(errors.New("plain"))},
 		{"bad gateway", 502, "", false, fail(caddyhttp.Error(502, errors.New("no upstream")))},

@@ -16,6 +16,7 @@ const (
 	opener
 	embedder
 	resource
+	dnsPrefetch
 	cacheControl
 	fieldCount
 )
@@ -38,6 +39,7 @@ var fields = [fieldCount]struct {
 	opener:       {"Cross-Origin-Opener-Policy", "coop", false},
 	embedder:     {"Cross-Origin-Embedder-Policy", "coep", false},
 	resource:     {"Cross-Origin-Resource-Policy", "corp", false},
+	dnsPrefetch:  {"X-Dns-Prefetch-Control", "dns-prefetch", false},
 	cacheControl: {"Cache-Control", "cache-control", true},
 }
 

@@ -62,12 +62,12 @@ const (
 	baselinePermissions = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 
 	// strictPermissions is what the OWASP Secure Headers Project proposed on
-	// 2026-07-19, without interest-cohort, which no browser knows any more.
+	// 2026-07-19. Browsers ignore what they do not know.
 	strictPermissions = "accelerometer=(), autoplay=(), camera=(), cross-origin-isolated=(), display-capture=(), " +
 		"encrypted-media=(), fullscreen=(), geolocation=(), gyroscope=(), keyboard-map=(), magnetometer=(), " +
 		"microphone=(), midi=(), payment=(), picture-in-picture=(), publickey-credentials-get=(), " +
 		"screen-wake-lock=(), sync-xhr=(self), usb=(), web-share=(), xr-spatial-tracking=(), clipboard-read=(), " +
-		"clipboard-write=(), gamepad=(), hid=(), idle-detection=(), serial=(), unload=()"
+		"clipboard-write=(), gamepad=(), hid=(), idle-detection=(), interest-cohort=(), serial=(), unload=()"
 
 	oneYear  = "max-age=31536000"
 	twoYears = "max-age=63072000; includeSubDomains"
@@ -136,6 +136,7 @@ func strict(c policies) *policy {
 		// A worker is refused unless its script, too, requires CORP.
 		everywhere(embedder, document|script, "require-corp", oneOf("require-corp")),
 		everywhere(resource, anything, "same-origin", oneOf("same-origin")),
+		everywhere(dnsPrefetch, document, "off", oneOf("off")),
 	)
 	return newPolicy(Strict, unframed(), scoped, &policy{
 		leaks:   allLeaks,

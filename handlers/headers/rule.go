@@ -269,8 +269,8 @@ var values = map[string][]string{
 	fields[opener].name:       {"unsafe-none", "same-origin-allow-popups", "same-origin", "noopener-allow-popups"},
 	fields[embedder].name:     {"unsafe-none", "require-corp", "credentialless"},
 	fields[resource].name:     {"same-site", "same-origin", "cross-origin"},
+	fields[dnsPrefetch].name:  {"on", "off"},
 	"Origin-Agent-Cluster":    {"?0", "?1"},
-	"X-Dns-Prefetch-Control":  {"on", "off"},
 	"X-Download-Options":      {"noopen"},
 }
 

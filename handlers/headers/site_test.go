@@ -138,7 +138,7 @@ func TestReportModeChangesNothing(t *testing.T) {
 		"Access-Control-Allow-Origin": {"null"}, "Cache-Control": {"public"}, "Content-Security-Policy": nil,
 	}
 	reported := []string{
-		"cache-control", "coep", "coop", "cors:origin", "corp", "cross-domain-policies", "csp", "frame-options", "hsts", "nosniff",
+		"cache-control", "coep", "coop", "cors:origin", "corp", "cross-domain-policies", "csp", "dns-prefetch", "frame-options", "hsts", "nosniff",
 		"permissions-policy", "referrer-policy", "server", "set-cookie:httponly", "set-cookie:samesite", "set-cookie:secure",
 	}
 	slices.Sort(reported)
