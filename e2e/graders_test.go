@@ -29,7 +29,9 @@ func graders(t *testing.T) string {
 	// The grader's install script loads the list of sites whose HSTS browsers
 	// know from the network. The site under test is in none.
 	preloaded := filepath.Join(dir, "node_modules", "@mdn", "mdn-http-observatory", "conf", "hsts-preload.json")
-	if _, err := os.Stat(preloaded); err == nil {
+	_, err = os.Stat(preloaded)
+	_, err2 := os.Stat(filepath.Join(dir, "node_modules", "playwright-core"))
+	if err == nil && err2 == nil {
 		return dir
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -46,8 +48,9 @@ func graders(t *testing.T) string {
 	return dir
 }
 
-// gradedConfig is a site with a page, scripts in it or not.
-const gradedConfig = `{
+// gradedConfig is a site, and gradedPage one with a page, scripts in it or not.
+const (
+	gradedConfig = `{
 	admin off
 	local_certs
 	skip_install_trust
@@ -66,11 +69,11 @@ const gradedConfig = `{
 }
 shop.example.test {
 	%s
-	header Content-Type "%s"
-	respond / ` + "`%s`" + `
-	respond 404
 }
 `
+
+	gradedPage = "header Content-Type \"%s\"\n\trespond / `%s`\n\trespond 404"
+)
 
 const (
 	quietPage = `<!doctype html><html lang=en><title>page</title><link rel=stylesheet href=/a.css><p>A page.`
@@ -81,21 +84,31 @@ const (
 // each profile.
 func TestObservatoryGradesTheProfiles(t *testing.T) {
 	dir := graders(t)
+	page := func(text string) string { return fmt.Sprintf(gradedPage, "text/html; charset=utf-8", text) }
+	// Those that TestApplicationsRenderInABrowser shows to work.
+	apps := applications(t, filepath.Join(dir, "node_modules", "swagger-ui-dist"))
+	app := func(path string) string { return "rewrite / " + path + "\n\treverse_proxy " + apps }
 	tests := []struct {
-		name, profile, lines, media, page string
-		least                             int
+		name, profile, lines string
+		least                int
 	}{
-		{"strict", "strict", "", "text/html; charset=utf-8", quietPage, 130},
-		{"api", "api", "", "application/json", `{"ok":true}`, 130},
-		{"baseline", "baseline", "", "text/html; charset=utf-8", busyPage, 80},
-		{"baseline with nonces", "baseline", "soc2_nonces", "text/html; charset=utf-8", busyPage, 100},
-		{"strict with nonces", "strict", "soc2_nonces", "text/html; charset=utf-8", busyPage, 130},
+		{"strict", "strict", page(quietPage), 130},
+		{"strict, the Node.js example", "strict", "reverse_proxy " + startApp(t), 130},
+		{"api", "api", fmt.Sprintf(gradedPage, "application/json", `{"ok":true}`), 130},
+		{"baseline", "baseline", page(busyPage), 80},
+		{"baseline, Swagger UI", "baseline", app("/swagger/"), 80},
+		{"baseline with nonces", "baseline", "soc2_nonces\n\t" + page(busyPage), 100},
+		{"baseline with nonces, WordPress", "baseline", "soc2_nonces\n\t" + app("/wordpress/"), 100},
+		{"baseline with nonces, Swagger UI", "baseline", "soc2_nonces\n\t" + app("/swagger/"), 100},
+		{"baseline with nonces, inline scripts", "baseline", "soc2_nonces\n\t" + app("/scripts.html"), 100},
+		{"baseline with nonces, one page", "baseline", "soc2_nonces\n\t" + app("/spa/"), 100},
+		{"strict with nonces", "strict", "soc2_nonces\n\t" + page(busyPage), 130},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			h := newHome(t)
 			plain, secure := freePort(t), freePort(t)
-			config := fmt.Sprintf(gradedConfig, plain, secure, test.profile, test.lines, test.media, test.page)
+			config := fmt.Sprintf(gradedConfig, plain, secure, test.profile, test.lines)
 			name := filepath.Join(h.dir, "Caddyfile")
 			if err := os.WriteFile(name, []byte(config), 0o600); err != nil {
 				t.Fatal(err)
