@@ -26,13 +26,29 @@ func graders(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	install(t, dir)
 	// The grader's install script loads the list of sites whose HSTS browsers
 	// know from the network. The site under test is in none.
 	preloaded := filepath.Join(dir, "node_modules", "@mdn", "mdn-http-observatory", "conf", "hsts-preload.json")
-	_, err = os.Stat(preloaded)
-	_, err2 := os.Stat(filepath.Join(dir, "node_modules", "playwright-core"))
-	if err == nil && err2 == nil {
+	if _, err := os.Stat(preloaded); err == nil {
 		return dir
+	}
+	if err := os.WriteFile(preloaded, []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// install installs the packages of the graders, unless they are there.
+func install(t *testing.T, dir string) {
+	t.Helper()
+	missing := false
+	for _, name := range []string{"@mdn/mdn-http-observatory", "playwright-core", "swagger-ui-dist"} {
+		_, err := os.Stat(filepath.Join(dir, "node_modules", filepath.FromSlash(name)))
+		missing = missing || err != nil
+	}
+	if !missing {
+		return
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -42,10 +58,6 @@ func graders(t *testing.T) string {
 		t.Logf("npm ci: %v\n%s", err, out)
 		needs(t, "the packages of e2e/graders")
 	}
-	if err := os.WriteFile(preloaded, []byte("{}"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return dir
 }
 
 // gradedConfig is a site, and gradedPage one with a page, scripts in it or not.
