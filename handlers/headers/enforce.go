@@ -171,6 +171,7 @@ func (e *enforcement) inform(int) {
 func (e *enforcement) apply(status int) {
 	h := e.Header()
 	e.stopLeaks(h)
+	e.guard(h) // before the rules that ask whether the response is for other origins
 	c := classify(status, h["Content-Type"])
 	e.nonced = e.rewritten || e.policy.nonce == nonceDocuments && c.scope == document && !c.bare
 	for i := range e.policy.rules {
@@ -183,7 +184,6 @@ func (e *enforcement) apply(status int) {
 		e.impose(h, &e.policy.bounds[i])
 	}
 	e.secureCookies(h)
-	e.guard(h)
 	if !c.bare {
 		e.limitStorage(h, c)
 	}
