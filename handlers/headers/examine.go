@@ -185,7 +185,7 @@ func (x *examination) judgeRest() {
 	}
 	for _, name := range slices.Sorted(keys(x.before)) {
 		sent, kept := x.before[name], x.after[name]
-		if rule, leak := x.policy.leaks[name]; leak && rule != "" {
+		if _, leak := x.policy.leaks[name]; leak && name != "X-Xss-Protection" {
 			x.add(Judgment{Field: name, Rule: leaksRule, State: Leak, Sent: sent})
 		} else if !leak && !judged[name] && !slices.Equal(sent, kept) {
 			x.add(Judgment{Field: name, Rule: valuesRule, State: Weaker, Sent: sent, Profile: strings.Join(kept, ", ")})
