@@ -302,6 +302,23 @@ func TestStreamsPassUnchanged(t *testing.T) {
 	})
 }
 
+// TestEvidenceStaysHiddenFromThoseWhoComeThroughAProxy asks the command proxy
+// for the evidence as a tunnel on the same host does. That the rules for requests
+// remove its fields must not open it.
+func TestEvidenceStaysHiddenFromThoseWhoComeThroughAProxy(t *testing.T) {
+	_, addr := newHome(t).startProxy("--demo")
+	tlsReady(t, addr)
+	for header, want := range map[string]int{"": 200, "X-Forwarded-For": 404, "Forwarded": 404, "X-Real-Ip": 404, "Via": 404} {
+		var h http.Header
+		if header != "" {
+			h = http.Header{header: {"192.0.2.1"}}
+		}
+		if resp, _ := fetch(t, newClient(t, "HTTP/2.0"), "https://"+addr+"/.soc2/", h); resp.StatusCode != want {
+			t.Errorf("%s: %d, want %d", header, resp.StatusCode, want)
+		}
+	}
+}
+
 // talkTLS opens a connection over TLS and sends the beginning of a request.
 func talkTLS(t *testing.T, addr, request string) (net.Conn, *bufio.Reader) {
 	t.Helper()

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // fromProxies are fields that only a proxy in front may send, by the rule that
@@ -41,6 +43,12 @@ var mayBe = func() (t [256][64]bool) {
 	return t
 }()
 
+// ForwardedVar is the request variable that is true if a client that is no
+// trusted proxy sent a field that only a proxy sends. The field is gone when
+// handlers inside look, but a request that claims to come from elsewhere is not
+// one of this host.
+const ForwardedVar = "soc2_forwarded"
+
 // clean removes from the header what may not come from a client.
 func (e *enforcement) clean(r *http.Request) error {
 	known, proxy := false, false
@@ -56,6 +64,9 @@ func (e *enforcement) clean(r *http.Request) error {
 			known, proxy = true, trusted(r)
 		}
 		if !proxy {
+			if rule == forwardedRule {
+				caddyhttp.SetVar(r.Context(), ForwardedVar, true)
+			}
 			e.strip(r.Header, name, rule)
 		}
 	}

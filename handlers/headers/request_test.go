@@ -127,6 +127,20 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// TestRemovedForwardingFieldsAreRemembered has a handler inside ask whether a
+// request claims to come from elsewhere, which it can no longer see.
+func TestRemovedForwardingFieldsAreRemembered(t *testing.T) {
+	for name, want := range map[string]any{"X-Forwarded-For": true, "Forwarded": true, "X-Real-Ip": true, "X-Remote-User": nil, "Accept": nil} {
+		h := provisioned(t, Handler{})
+		roundTrip(&server{primary: chain(func(_ http.ResponseWriter, r *http.Request) error {
+			if got := caddyhttp.GetVar(r.Context(), ForwardedVar); got != want {
+				t.Errorf("%s: %v, want %v", name, got, want)
+			}
+			return nil
+		}, h)}, true, one(name, "192.0.2.1"))
+	}
+}
+
 func TestTraceAndIDAreGenerated(t *testing.T) {
 	h := site(t, Strict, "request {\ntrace generate\nrequest_id generate\n}")
 	var inside http.Header
