@@ -23,6 +23,8 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 )
 
+// headersConfig has no write_idle: with it Caddy reads files in pieces, and the
+// kernel sends none.
 const headersConfig = `{
 	admin off
 	skip_install_trust
@@ -30,6 +32,9 @@ const headersConfig = `{
 	http_port %[1]d
 	soc2
 	servers {
+		timeouts {
+			write_idle -1s
+		}
 		listener_wrappers {
 			soc2
 			tls
@@ -57,21 +62,27 @@ https://localhost:%[2]d {
 	}
 	reverse_proxy %[4]s
 }
+http://localhost:%[5]d {
+	soc2_headers strict
+	root %[3]s
+	file_server
+}
 `
 
-// headersSite starts a site before an upstream.
-func headersSite(t *testing.T, files, upstream string) (h home, p *process, addr string) {
+// headersSite starts a site before an upstream, and one without TLS that serves
+// the files.
+func headersSite(t *testing.T, files, upstream string) (h home, p *process, addr, plain string) {
 	t.Helper()
 	h = newHome(t)
-	plain, secure := freePort(t), freePort(t)
+	redirects, secure, open := freePort(t), freePort(t), freePort(t)
 	name := filepath.Join(h.dir, "Caddyfile")
-	if err := os.WriteFile(name, fmt.Appendf(nil, headersConfig, plain, secure, files, upstream), 0o600); err != nil {
+	if err := os.WriteFile(name, fmt.Appendf(nil, headersConfig, redirects, secure, files, upstream, open), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p = h.start("serving initial configuration", "caddy", "run", "--config", name, "--adapter", "caddyfile")
 	addr = fmt.Sprintf("localhost:%d", secure)
 	tlsReady(t, addr)
-	return h, p, addr
+	return h, p, addr, fmt.Sprintf("localhost:%d", open)
 }
 
 var longPage = "<!doctype html><style>p{}</style>" + strings.Repeat("<p>text</p>", 200) + "<script>1</script>"
@@ -142,7 +153,7 @@ func fetch(t *testing.T, client *http.Client, url string, header http.Header) (*
 // TestNoncesWithinEncodeAndOverAllProtocols asks for a page that is compressed
 // on its way, and wants each inline element to have the nonce of its policy.
 func TestNoncesWithinEncodeAndOverAllProtocols(t *testing.T) {
-	_, _, addr := headersSite(t, t.TempDir(), oddUpstream(t))
+	_, _, addr, _ := headersSite(t, t.TempDir(), oddUpstream(t))
 	nonce := regexp.MustCompile(`script-src 'self' 'nonce-([^']+)'; style-src 'self' 'nonce-([^']+)'`)
 	seen := map[string]bool{}
 	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0", "HTTP/3.0"} {
@@ -183,7 +194,7 @@ func TestNoncesWithinEncodeAndOverAllProtocols(t *testing.T) {
 // TestBrowsersReportsBecomeRecords posts a report as a browser does and looks
 // for its record, and for what the upstream had sent wrong.
 func TestBrowsersReportsBecomeRecords(t *testing.T) {
-	h, p, addr := headersSite(t, t.TempDir(), oddUpstream(t))
+	h, p, addr, _ := headersSite(t, t.TempDir(), oddUpstream(t))
 	client := newClient(t, "HTTP/2.0")
 	fetch(t, client, "https://"+addr+"/pages/a", nil)
 	body := `[{"type":"csp-violation","url":"https://localhost/pages/a?secret","body":{"documentURL":"https://localhost/pages/a","effectiveDirective":"img-src","blockedURL":"https://evil.example/secret","disposition":"enforce"}}]`
@@ -217,20 +228,28 @@ func TestBrowsersReportsBecomeRecords(t *testing.T) {
 	h.verify()
 }
 
+// size is that of a large file.
+const size = 1 << 30
+
+// bigFile makes a file of a GiB that takes no room: it is a hole.
+func bigFile(t *testing.T, dir string) {
+	t.Helper()
+	big, err := os.Create(filepath.Join(dir, "big.bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := big.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	_ = big.Close()
+}
+
 // TestStreamsPassUnchanged sends what must not be held back, changed or copied
 // through the profile strict.
 func TestStreamsPassUnchanged(t *testing.T) {
 	files := t.TempDir()
-	const size = 1 << 30
-	big, err := os.Create(filepath.Join(files, "big.bin"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := big.Truncate(size); err != nil { // a hole: it takes no room
-		t.Fatal(err)
-	}
-	_ = big.Close()
-	_, _, addr := headersSite(t, files, oddUpstream(t))
+	bigFile(t, files)
+	_, _, addr, _ := headersSite(t, files, oddUpstream(t))
 	base := "https://" + addr
 
 	t.Run("large file", func(t *testing.T) {
