@@ -119,8 +119,7 @@ func examine(ctx context.Context, u *url.URL, profile string, insecure bool) (*h
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		var wrapped *url.Error
-		if errors.As(err, &wrapped) {
+		if wrapped, ok := errors.AsType[*url.Error](err); ok {
 			err = wrapped.Err // the caller names the URL
 		}
 		return nil, err

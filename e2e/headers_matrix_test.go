@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -97,9 +98,7 @@ func (a answering) check(t *testing.T, client *http.Client, base, proto, profile
 	if err != nil {
 		t.Fatal(err)
 	}
-	for field, values := range a.header {
-		req.Header[field] = values
-	}
+	maps.Copy(req.Header, a.header)
 	resp, err := client.Do(req)
 	if err != nil {
 		t.Errorf("%s: %v", name, err)

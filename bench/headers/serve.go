@@ -17,13 +17,13 @@ import (
 	"os"
 	"time"
 
-	soc2 "github.com/caddy-soc2/caddy-soc2/handlers/headers"
 	"github.com/caddyserver/caddy/v2"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	_ "github.com/caddyserver/caddy/v2/modules/caddytls"
 
 	"github.com/caddy-soc2/caddy-soc2/bench/measure"
+	soc2 "github.com/caddy-soc2/caddy-soc2/handlers/headers"
 )
 
 // ServeCommand is the command that the program runs itself with: a server is

@@ -108,13 +108,13 @@ func (p policyText) apply(c *CSP) policyText {
 	}
 	for _, d := range c.Directives {
 		i := next.index(d.Name)
-		switch {
-		case d.Merge == mergeRemove:
+		switch d.Merge {
+		case mergeRemove:
 			if i >= 0 {
 				next = slices.Delete(next, i, i+1)
 			}
 			continue
-		case d.Merge == mergeAdd:
+		case mergeAdd:
 			d.Sources = next.with(d.Name, d.Sources)
 		}
 		if i >= 0 {

@@ -125,8 +125,8 @@ func TestStrictRemovesWhatOWASPLists(t *testing.T) {
 	}
 	for _, proto := range []string{"h1", "h2", "h3"} {
 		srv := start(t, &server{primary: chain(leaky, provisioned(t, Handler{Profile: Strict}))}, proto)
-		final, early := exchangeAll(t, srv)
-		for i, h := range append(early, final.Header, final.Trailer) {
+		final, trailer, early := exchangeAll(t, srv)
+		for i, h := range append(early, final, trailer) {
 			for _, name := range listed {
 				if got := h.Values(name); got != nil {
 					t.Errorf("%s: header %d: %s: %q left", proto, i, name, got)
@@ -140,7 +140,7 @@ func TestStrictRemovesWhatOWASPLists(t *testing.T) {
 }
 
 // exchangeAll asks for a response and the informational ones before it.
-func exchangeAll(t *testing.T, srv *httptest.Server) (final *http.Response, early []http.Header) {
+func exchangeAll(t *testing.T, srv *httptest.Server) (final, trailer http.Header, early []http.Header) {
 	t.Helper()
 	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
 		Got1xxResponse: func(_ int, h textproto.MIMEHeader) error {
@@ -160,5 +160,5 @@ func exchangeAll(t *testing.T, srv *httptest.Server) (final *http.Response, earl
 	if _, err := io.Copy(io.Discard, res.Body); err != nil { // trailers come behind the body
 		t.Fatal(err)
 	}
-	return res, early
+	return res.Header, res.Trailer, early
 }

@@ -163,7 +163,9 @@ func TestRecordSaysWhatWasWrongButNoSecrets(t *testing.T) {
 		mended: []string{"referrer-policy", "server", "set-cookie:httponly", "x-token"},
 		wrong: []audit.Header{
 			{Name: "Server", Value: ("Apache/2.4.1 " + strings.Repeat("x", 200))[:80]},
-			{Name: "Referrer-Policy", Value: "unsafe-url"}, {Name: "X-Token"}, {Name: "Set-Cookie", Value: "id"},
+			{Name: "Referrer-Policy", Value: "unsafe-url"},
+			{Name: "X-Token"},
+			{Name: "Set-Cookie", Value: "id"},
 		},
 	}.run(t)
 }

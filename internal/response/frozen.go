@@ -19,7 +19,7 @@ const settled = 64 << 10
 // freeze keeps the header that was committed.
 func (w *Writer) freeze() {
 	if w.Freeze && w.committed && !w.hijacked && w.frozen == nil {
-		w.frozen = w.ResponseWriter.Header().Clone()
+		w.frozen = w.Header().Clone()
 	}
 }
 
@@ -38,7 +38,7 @@ func (w *Writer) Restore() {
 	if w.frozen == nil || w.left {
 		return
 	}
-	h := w.ResponseWriter.Header()
+	h := w.Header()
 	for key, values := range h {
 		was, ok := w.frozen[key]
 		switch {
