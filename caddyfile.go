@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
 	"github.com/caddy-soc2/caddy-soc2/handlers/ratelimit"
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
+	"github.com/caddy-soc2/caddy-soc2/handlers/reports"
 	"github.com/caddy-soc2/caddy-soc2/handlers/witness"
 )
 
@@ -24,19 +25,26 @@ var directives = []struct {
 	name   string
 	before string
 	setup  httpcaddyfile.UnmarshalHandlerFunc
+	routes httpcaddyfile.UnmarshalFunc // in place of setup
 }{
-	{"soc2_audit", "tracing", record.ParseCaddyfile},
-	{"soc2_headers", "header", headers.ParseCaddyfile},
-	{"soc2_rate_limit", "basicauth", ratelimit.ParseCaddyfile}, // before all that computes a password hash
-	{"soc2_rate_limit_user", "request_header", ratelimit.ParseUserCaddyfile},
-	{"soc2_evidence", "respond", evidence.ParseCaddyfile},
-	{"soc2_witness", "respond", witness.ParseCaddyfile},
+	{name: "soc2_audit", before: "tracing", setup: record.ParseCaddyfile},
+	{name: "soc2_headers", before: "header", routes: headers.ParseCaddyfile},
+	{name: "soc2_rate_limit", before: "basicauth", setup: ratelimit.ParseCaddyfile}, // before all that computes a password hash
+	{name: "soc2_rate_limit_user", before: "request_header", setup: ratelimit.ParseUserCaddyfile},
+	{name: "soc2_nonces", before: "push", routes: headers.ParseNonces}, // inside encode
+	{name: "soc2_evidence", before: "respond", setup: evidence.ParseCaddyfile},
+	{name: "soc2_reports", before: "respond", setup: reports.ParseCaddyfile},
+	{name: "soc2_witness", before: "respond", setup: witness.ParseCaddyfile},
 }
 
 func init() {
 	httpcaddyfile.RegisterGlobalOption("soc2", parseGlobalOption)
 	for _, d := range directives {
-		httpcaddyfile.RegisterHandlerDirective(d.name, d.setup)
+		if d.routes != nil {
+			httpcaddyfile.RegisterDirective(d.name, d.routes)
+		} else {
+			httpcaddyfile.RegisterHandlerDirective(d.name, d.setup)
+		}
 		httpcaddyfile.RegisterDirectiveOrder(d.name, httpcaddyfile.Before, d.before)
 	}
 }

@@ -3,16 +3,17 @@
 // security headers that hold for every response. Import it for its side
 // effects; it registers
 //
-//	soc2                        app: owns the audit log and the defaults
-//	http.handlers.soc2_audit    keeps one record for each request
-//	http.handlers.soc2_headers  enforces security headers
+//	soc2                          app: owns the audit log and the defaults
+//	http.handlers.soc2_audit      keeps one record for each request
+//	http.handlers.soc2_headers    enforces security headers
+//	http.handlers.soc2_reports    takes browsers' reports about them
 //	http.handlers.soc2_rate_limit limits what clients may do
-//	http.handlers.soc2_evidence serves the log's head, records and status
-//	http.handlers.soc2_witness  serves the witness that an instance is for others
-//	caddy.listeners.soc2        puts the first two before all routes of a server
-//	admin.api.soc2              serves the evidence on the admin API
-//	admin.api.soc2_changes      records the calls of the admin API and what they change
-//	admin.api.soc2_limits       shows and changes what keys have spent, there
+//	http.handlers.soc2_evidence   serves the log's head, records and status
+//	http.handlers.soc2_witness    serves the witness that an instance is for others
+//	caddy.listeners.soc2          puts the first two before all routes of a server
+//	admin.api.soc2                serves the evidence on the admin API
+//	admin.api.soc2_changes        records the calls of the admin API and what they change
+//	admin.api.soc2_limits         shows and changes what keys have spent, there
 package soc2
 
 import (
@@ -28,6 +29,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
 	"github.com/caddy-soc2/caddy-soc2/handlers/ratelimit"
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
+	"github.com/caddy-soc2/caddy-soc2/handlers/reports"
 	"github.com/caddy-soc2/caddy-soc2/handlers/witness"
 	"github.com/caddy-soc2/caddy-soc2/happenings"
 	"github.com/caddy-soc2/caddy-soc2/happenings/changes"
@@ -42,6 +44,7 @@ func init() {
 	caddy.RegisterModule(new(headers.Handler))
 	caddy.RegisterModule(new(ratelimit.Handler))
 	caddy.RegisterModule(new(ratelimit.Admin))
+	caddy.RegisterModule(new(reports.Handler))
 	caddy.RegisterModule(new(evidence.Handler))
 	caddy.RegisterModule(new(evidence.Admin))
 	caddy.RegisterModule(new(witness.Handler))

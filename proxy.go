@@ -263,6 +263,7 @@ func (o *proxyOptions) config() object {
 				{"header": object{"X-Forwarded-For": present}},
 				{"header": object{"X-Real-Ip": present}},
 				{"header": object{"Via": present}},
+				{"vars": object{headers.ForwardedVar: []string{"true"}}}, // soc2_headers removed the field
 			},
 		}},
 		"handle":   []object{{"handler": "soc2_evidence", "allow_unauthenticated": true}},

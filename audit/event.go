@@ -49,7 +49,12 @@ type Event struct {
 	Cache  string // cache status: hit, miss, …
 
 	Profile string   // header profile enforced on the response
-	Mended  []string // what was wrong with the upstream's headers, by rule
+	Mended  []string // what was wrong with the upstream's headers and was mended, by rule
+
+	// What else the rules for headers found.
+	Reported []string // rules in report mode that would have changed or refused something
+	Refused  string   // rule that the request was refused by
+	Wrong    []Header // what the upstream had sent: field and value, shortened
 
 	Upstream Upstream
 
@@ -134,6 +139,23 @@ func (e *Event) SetHeaders(profile string, mended []string) {
 		return
 	}
 	e.Profile, e.Mended = profile, mended
+}
+
+// SetFindings notes the rules that only report and found something, and what the
+// upstream had sent where a rule found something. Called again it overwrites.
+func (e *Event) SetFindings(reported []string, wrong []Header) {
+	if e == nil {
+		return
+	}
+	e.Reported, e.Wrong = reported, wrong
+}
+
+// SetRefused notes the rule for request headers that refused the request.
+func (e *Event) SetRefused(rule string) {
+	if e == nil {
+		return
+	}
+	e.Refused = rule
 }
 
 // SetAccess notes the decision of access control.

@@ -19,7 +19,8 @@ func examples() []Body {
 	request.RequestHeaders = []Header{{"Accept", "text/html"}, {"Referer", "https://example.com/"}}
 	request.Pseudonyms, request.Lookup, request.Redacted = []string{"auth.user"}, "2026-11", []string{"request.path"}
 	request.User = "hmac:5b1c0c7f9e3d4a21"
-	request.Mended = []string{"hsts", "csp"}
+	request.Mended, request.Reported = []string{"hsts", "server"}, []string{"coep"}
+	request.Wrong = []Header{{"Strict-Transport-Security", "max-age=0"}, {"Server", "Apache/2.4.1"}}
 	socket := realistic()
 	socket.Path, socket.Query, socket.Status = "/live", "", 101
 	post := realistic()
@@ -75,6 +76,10 @@ func edgeExamples() []Body {
 		&ProtocolError{
 			Time: when, Listener: "[::]:443", Layer: "tls", Reason: "no_shared_version", Prefix: "192.0.2.0/24", Count: 412,
 			From: when.Add(-time.Minute), To: when, Example: "tls: client offered only unsupported versions: [302 301]",
+		},
+		&BrowserReport{
+			Time: when, Host: "shop.example.com", Type: "csp-violation", Directive: "script-src-elem", Blocked: "https://cdn.example.net",
+			Disposition: "report", Page: "/cart", Count: 31, From: when.Add(-time.Minute), To: when,
 		},
 		&Lockout{
 			Time: when, Action: "lock", What: "principal", Subject: "hmac:5b1c0c7f9e3d4a21", Pseudo: true, Provider: "password", Rule: "login",

@@ -49,6 +49,7 @@ const (
 	KindCachePurge    Kind = "cache.purge"    // CachePurge
 	KindLockout       Kind = "access.lockout" // Lockout
 	KindProtocolError Kind = "protocol.error" // ProtocolError
+	KindBrowserReport Kind = "browser.report" // BrowserReport
 
 	KindLimitBegin Kind = "limit.begin" // LimitChange, limit.*: a key is refused from now on
 	KindLimitEnd   Kind = "limit.end"
@@ -146,6 +147,8 @@ func blank(kind Kind) Body {
 		return &Lockout{}
 	case KindProtocolError:
 		return &ProtocolError{}
+	case KindBrowserReport:
+		return &BrowserReport{}
 	case KindRollup:
 		return &Rollup{}
 	}

@@ -4,6 +4,7 @@
 //	go -C bench run . log [--dir D] [--rounds N] [--seconds S] [--only name,...] [--json FILE]
 //	go -C bench run . coverage [--rounds N] [--seconds S] [--json FILE]
 //	go -C bench run . limit [--rounds N] [--seconds S] [--only name,...] [--json FILE]
+//	go -C bench run . headers [--rounds N] [--seconds S] [--json FILE]
 package main
 
 import (

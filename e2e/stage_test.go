@@ -15,7 +15,9 @@ type stage struct {
 }
 
 // startStage starts a server that can answer in all the ways of the table.
-func startStage(h home) *stage {
+func startStage(h home) *stage { return startStageWith(h, "strict") }
+
+func startStageWith(h home, profile string) *stage {
 	t := h.t
 	t.Helper()
 	s := &stage{files: t.TempDir()}
@@ -27,6 +29,7 @@ func startStage(h home) *stage {
 	}
 	port := func(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
 	config := strings.NewReplacer(
+		"PROFILE", profile,
 		"PLAIN", port(s.plain), "SECURE", port(s.secure), "MUTUAL", port(s.mutual), "REDIRECT", port(s.redirect),
 		"HASTY", port(s.hasty), "FILES", s.files, "ZIPPED", strings.Repeat("zipped ", 200),
 		"UPSTREAM", startOdd(t), "GRPC", startGRPC(t), "DEAD", fmt.Sprintf("127.0.0.1:%d", freePort(t)),
@@ -53,7 +56,7 @@ const stageConfig = `{
 		level DEBUG
 	}
 	soc2 {
-		profile strict
+		profile PROFILE
 	}
 	servers {
 		strict_sni_host on

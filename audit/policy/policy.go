@@ -223,7 +223,7 @@ func minimize(ev *audit.Event, keepClient bool) {
 		Access:  audit.Decision{Outcome: ev.Access.Outcome, Rule: ev.Access.Rule},
 		Limit:   audit.Decision{Outcome: ev.Limit.Outcome, Rule: ev.Limit.Rule},
 		Cache:   ev.Cache,
-		Profile: ev.Profile, Mended: ev.Mended, Upstream: ev.Upstream,
+		Profile: ev.Profile, Mended: ev.Mended, Reported: ev.Reported, Refused: ev.Refused, Upstream: ev.Upstream,
 		Status: ev.Status, Bytes: ev.Bytes, End: ev.End, Error: ev.Error,
 		Level: ev.Level, Rule: ev.Rule,
 	}

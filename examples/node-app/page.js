@@ -8,6 +8,7 @@ export function page(notes) {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Notes</title>
+<link rel="icon" type="image/svg+xml" href="/public/icon.svg">
 <link rel="stylesheet" href="/public/style.css">
 <script src="/public/script.js" defer></script>
 </head>

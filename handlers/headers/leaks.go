@@ -18,11 +18,16 @@ type leaks map[string]string
 // script of the application reads.
 var allLeaks, unreadLeaks = parseLeaks(leaksFile)
 
+// quietLeaks are dropped but are no finding. Caddy's own reverse_proxy adds Via
+// to each response, where it is optional (RFC 9110 section 7.6.3). Helmet sends
+// "0" as X-Xss-Protection by default, and browsers ignore the rest.
+var quietLeaks = []string{"Via", "X-Xss-Protection"}
+
 func parseLeaks(list string) (all, unread leaks) {
-	// Helmet sends "0" by default and browsers ignore the rest, so that this
-	// field is dropped but is no finding.
-	const quiet = "X-Xss-Protection"
-	all, unread = leaks{quiet: ""}, leaks{quiet: ""}
+	all, unread = leaks{}, leaks{}
+	for _, name := range quietLeaks {
+		all[name], unread[name] = "", ""
+	}
 	for line := range strings.Lines(list) {
 		words := strings.Fields(line)
 		if len(words) == 0 || strings.HasPrefix(words[0], "#") {

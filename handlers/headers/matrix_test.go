@@ -119,6 +119,28 @@ func rows(file string) []row {
 			w.Header().Set(http.TrailerPrefix+"Server-Timing", "unannounced")
 			return err
 		}},
+		{"header changed behind the commit", 200, text, false, func(w http.ResponseWriter, _ *http.Request) error {
+			w.WriteHeader(200)
+			spoilWith(w.Header().Add)
+			_, err := io.WriteString(w, text)
+			w.Header().Del("Strict-Transport-Security")
+			w.Header().Set("X-Frame-Options", "ALLOWALL")
+			w.Header()["server"] = []string{"Apache"}
+			return err
+		}},
+		{"header changed behind the first write", 200, strings.Repeat(text, 1000), false, func(w http.ResponseWriter, _ *http.Request) error {
+			_, err := io.WriteString(w, text)
+			w.Header().Del("Strict-Transport-Security")
+			spoilWith(w.Header().Add)
+			_, err2 := io.WriteString(w, strings.Repeat(text, 999))
+			spoilWith(w.Header().Add)
+			return errors.Join(err, err2)
+		}},
+		{"header changed before a flush", 200, text, false, func(w http.ResponseWriter, _ *http.Request) error {
+			_, err := io.WriteString(w, text)
+			spoilWith(w.Header().Set)
+			return errors.Join(err, http.NewResponseController(w).Flush())
+		}},
 		{"error", 413, "", false, fail(caddyhttp.Error(413, errors.New("too large")))},
 		{"plain error", 500, "", false, fail(errors.New("plain"))},
 		{"bad gateway", 502, "", false, fail(caddyhttp.Error(502, errors.New("no upstream")))},
@@ -154,7 +176,7 @@ func hijackAndEcho(w http.ResponseWriter) error {
 }
 
 // TestEveryResponseIsEnforced is the matrix: every way to answer, in every
-// profile, over both protocols, with and without error routes. No route at
+// profile, over all protocols, with and without error routes. No route at
 // all is "nothing written": Caddy's empty handler.
 func TestEveryResponseIsEnforced(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "index.html")
@@ -163,7 +185,7 @@ func TestEveryResponseIsEnforced(t *testing.T) {
 	}
 	all := rows(file)
 	for _, profile := range []string{Baseline, Strict, API} {
-		for _, proto := range []string{"h1", "h2"} {
+		for _, proto := range []string{"h1", "h2", "h3"} {
 			for how, spoil := range spoil {
 				for _, route := range []string{"no error route", "bare error route", "covered error route"} {
 					t.Run(strings.Join([]string{profile, proto, how, route}, " "), func(t *testing.T) {

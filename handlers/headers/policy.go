@@ -16,6 +16,7 @@ const (
 	opener
 	embedder
 	resource
+	dnsPrefetch
 	cacheControl
 	fieldCount
 )
@@ -38,13 +39,16 @@ var fields = [fieldCount]struct {
 	opener:       {"Cross-Origin-Opener-Policy", "coop", false},
 	embedder:     {"Cross-Origin-Embedder-Policy", "coep", false},
 	resource:     {"Cross-Origin-Resource-Policy", "corp", false},
+	dnsPrefetch:  {"X-Dns-Prefetch-Control", "dns-prefetch", false},
 	cacheControl: {"Cache-Control", "cache-control", true},
 }
 
 // governed maps the names of fields that are judged to themselves, to find
 // those that a handler put into the header map in another spelling.
 var governed = func() map[string]bool {
-	m := map[string]bool{"Set-Cookie": true, "Content-Type": true, "Trailer": true}
+	m := map[string]bool{
+		"Set-Cookie": true, "Content-Type": true, "Trailer": true, allowOrigin: true, allowCredentials: true,
+	}
 	for _, f := range fields {
 		m[f.name] = true
 	}
@@ -59,15 +63,21 @@ type rule struct {
 	value string // over TLS
 	plain string // over plaintext; empty: nothing is sent or judged
 
+	// The same in responses that have a nonce; nil if there are none. For
+	// documents only.
+	nonced, plainNonced template
+
 	// accept tells whether another value is at least as strong as ours and
 	// may stay. Nil accepts none.
 	accept func(string) bool
 
 	cors   bool // responses that are meant for other origins are left out
 	always bool // see policy.always
+	report bool // nothing is changed
 }
 
-// policy is a profile made ready for requests. It does not change.
+// policy is what the instances of the handler around a request say together,
+// made ready for requests. It does not change.
 type policy struct {
 	profile string
 
@@ -76,16 +86,34 @@ type policy struct {
 	rules  []rule
 	always int
 
+	custom []Rule  // of the site, after those of the profile
+	bounds []Bound // of the outcome
+
 	leaks   leaks
 	cookies cookieRules
+	cors    corsRules
 	cache   cacheRule
+
+	nonce     nonceRule
+	endpoints string // value of Reporting-Endpoints; empty for none
+
+	reports func(rule string) bool // tells whether a rule only reports
+
+	only reportOnly
+
+	layers []*Handler // it was made of, outermost first
 }
+
+// reportOnly tells which rules that are no fields only report.
+type reportOnly struct{ leaks, cookies, cache, values bool }
 
 // cookieRules says what happens to Set-Cookie.
 type cookieRules struct {
 	report   bool // a cookie is a finding, and stays as it is
 	httpOnly bool // keep cookies from scripts
 	prefix   bool // drop cookies that break the rules of their name prefix
+	readable []string
+	sameSite string // "; SameSite=…" for cookies without
 }
 
 // cacheRule says which responses nobody may store.
@@ -96,6 +124,7 @@ const (
 	noStoreAuthenticated cacheRule = iota // those to an authenticated client
 	noStoreDynamic                        // all but static content with a Cache-Control of its own
 	noStoreAll
+	noStoreNever
 )
 
 // everywhere makes a rule that holds over TLS and over plaintext.

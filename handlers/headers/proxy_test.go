@@ -51,7 +51,7 @@ func proxied(t *testing.T, proto string) *httptest.Server {
 }
 
 func TestProxiedResponsesAreEnforced(t *testing.T) {
-	for _, proto := range []string{"h1", "h2"} {
+	for _, proto := range []string{"h1", "h2", "h3"} {
 		for _, path := range []string{"/", "/early", "/announced", "/unannounced"} {
 			t.Run(proto+" "+path, func(t *testing.T) {
 				srv := proxied(t, proto)

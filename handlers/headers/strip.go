@@ -9,8 +9,17 @@ import (
 // to be sent as trailers.
 func (e *enforcement) stopLeaks(h http.Header) {
 	for key, values := range h {
+		if !suspect(key) && len(values) == 1 && passable(values) {
+			continue
+		}
 		name := canonical(strings.TrimPrefix(key, http.TrailerPrefix))
-		if e.stopLeak(h, key, name) || name == key {
+		if e.stopLeak(h, key, name) {
+			continue
+		}
+		if !passable(values) || len(values) > 1 && single[name] {
+			values = e.stopValues(h, key, name, values)
+		}
+		if name == key || len(values) == 0 {
 			continue
 		}
 		if governed[name] && !strings.HasPrefix(key, http.TrailerPrefix) {
@@ -23,17 +32,97 @@ func (e *enforcement) stopLeaks(h http.Header) {
 	e.stopAnnouncements(h)
 }
 
+// suspect tells whether a key may be that of a leak or of a governed field in
+// some spelling, or of a trailer. Most are not, by their length and first letter.
+func suspect(key string) bool {
+	if len(key) == 0 || len(key) >= 64 {
+		return true
+	}
+	c := key[0]
+	if c >= 'a' && c <= 'z' {
+		return true // another spelling than ours
+	}
+	return suspects[c][len(key)] || c == 'T' && strings.HasPrefix(key, http.TrailerPrefix)
+}
+
+// suspects holds the first letters and lengths of leaks, and of governed fields
+// in spellings that begin like ours but go on otherwise.
+var suspects = func() (t [256][64]bool) {
+	for name := range allLeaks {
+		t[name[0]][len(name)] = true
+	}
+	for name := range governed {
+		t[name[0]][len(name)] = true
+	}
+	return t
+}()
+
 // stopLeak removes key from h if name, which is canonical, is a leak, and
 // tells whether it is.
 func (e *enforcement) stopLeak(h http.Header, key, name string) bool {
 	rule, leak := e.policy.leaks[name]
-	if leak {
+	if !leak {
+		return false
+	}
+	if rule != "" {
+		e.find(rule, e.policy.only.leaks, name, first(h[key]))
+	}
+	if !e.policy.only.leaks {
 		delete(h, key)
-		if rule != "" {
-			e.mend(rule)
+	}
+	return true
+}
+
+// maxValueLength is how many bytes the value of a field may have.
+const maxValueLength = 16 << 10
+
+// single are fields of which there can only be one line, where browsers and
+// caches differ over which of several counts.
+var single = map[string]bool{
+	"Content-Type": true, "Content-Disposition": true, "Etag": true, "Last-Modified": true, "Location": true, "Retry-After": true,
+}
+
+// passable tells whether all values may be passed on: they have no control
+// characters (RFC 9110 section 5.5) and no absurd size.
+func passable(values []string) bool {
+	for _, v := range values {
+		if len(v) > maxValueLength {
+			return false
+		}
+		for i := range len(v) {
+			if c := v[i]; c < ' ' && c != '\t' || c == 0x7f {
+				return false
+			}
 		}
 	}
-	return leak
+	return true
+}
+
+// stopValues removes those values of a field that may not be passed on, and all
+// but the first of a single field. It returns what is left.
+func (e *enforcement) stopValues(h http.Header, key, name string, values []string) []string {
+	only := e.policy.only.values
+	kept := make([]string, 0, len(values))
+	for _, v := range values {
+		switch {
+		case !passable([]string{v}):
+			// The value is not for the record either.
+			e.find("values:unsafe", false, name, "")
+		case len(kept) == 1 && single[name] && !only:
+			e.find("values:duplicate", false, name, v)
+		case len(kept) == 1 && single[name]:
+			e.find("values:duplicate", true, name, v)
+			kept = append(kept, v)
+		default:
+			kept = append(kept, v)
+		}
+	}
+	if len(kept) == 0 {
+		delete(h, key)
+	} else {
+		h[key] = kept
+	}
+	return kept
 }
 
 // stopAnnouncements removes leaks from Trailer. A trailer that is not
@@ -47,7 +136,7 @@ func (e *enforcement) stopAnnouncements(h http.Header) {
 	for _, line := range lines {
 		for name := range strings.SplitSeq(line, ",") {
 			name = strings.TrimSpace(name)
-			if !e.stopLeak(h, name, canonical(name)) {
+			if !e.stopLeak(h, name, canonical(name)) || e.policy.only.leaks {
 				kept = append(kept, name)
 			}
 		}
@@ -63,13 +152,13 @@ func (e *enforcement) stopAnnouncements(h http.Header) {
 // it was sent: net/http sends trailers from there, once the handlers are done.
 func (e *enforcement) trailers() {
 	h := e.Header()
-	before := len(e.mended)
+	before := len(e.mended) + len(e.reported)
 	for key := range h {
 		if name, ok := strings.CutPrefix(key, http.TrailerPrefix); ok {
 			e.stopLeak(h, key, canonical(name))
 		}
 	}
-	if len(e.mended) > before {
+	if len(e.mended)+len(e.reported) > before {
 		e.note()
 	}
 }

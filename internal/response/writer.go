@@ -30,9 +30,17 @@ type Writer struct {
 	// long as the final header has not left. Optional.
 	OnInform func(status int)
 
+	// Freeze keeps the header as it was committed, where the wrapped writer
+	// does not: over HTTP/3.
+	Freeze bool
+
 	status    int
 	committed bool
 	hijacked  bool
+
+	frozen http.Header // what was committed
+	passed int64       // bytes of the body since
+	left   bool        // the header is on its way for certain
 }
 
 // Status returns the status of the final header, or 0 before it is committed.
@@ -65,18 +73,34 @@ func (w *Writer) WriteHeader(status int) {
 		w.OnInform(status)
 	}
 	w.ResponseWriter.WriteHeader(status)
+	w.freeze()
 }
 
 // Write commits with 200 and writes.
 func (w *Writer) Write(p []byte) (int, error) {
 	w.Commit(http.StatusOK)
-	return w.ResponseWriter.Write(p)
+	if !w.Freeze {
+		return w.ResponseWriter.Write(p)
+	}
+	w.Restore()
+	n, err := w.ResponseWriter.Write(p)
+	w.freeze()
+	w.sent(int64(n))
+	return n, err
 }
 
 // ReadFrom commits with 200 and copies src. It hands src to the wrapped
 // writer as it is, so that the kernel can still copy a file or a socket.
 func (w *Writer) ReadFrom(src io.Reader) (int64, error) {
 	w.Commit(http.StatusOK)
+	w.Restore()
+	n, err := w.readFrom(src)
+	w.freeze()
+	w.sent(n)
+	return n, err
+}
+
+func (w *Writer) readFrom(src io.Reader) (int64, error) {
 	if rf, ok := w.ResponseWriter.(io.ReaderFrom); ok {
 		return rf.ReadFrom(src)
 	}
@@ -111,6 +135,8 @@ func (w *Writer) flushHeader() {
 	if !w.committed {
 		w.WriteHeader(http.StatusOK)
 	}
+	w.Restore()
+	w.left = true
 }
 
 // Flush is FlushError for callers that know only http.Flusher.

@@ -54,8 +54,9 @@ test('page escapes notes and loads only its own files', async () => {
   const html = await res.text();
   assert.ok(html.includes('<h2>&lt;b&gt;&amp;&quot;</h2><p>&lt;script&gt;&#39;</p>'));
   const files = [...html.matchAll(/(?:href|src)="([^"]+)"/g)].map((match) => match[1]);
-  assert.deepEqual(files, ['/public/style.css', '/public/script.js']);
-  for (const [file, type] of [[files[0], 'text/css'], [files[1], 'text/javascript']]) {
+  const types = { '/public/icon.svg': 'image/svg+xml', '/public/style.css': 'text/css', '/public/script.js': 'text/javascript' };
+  assert.deepEqual(files, Object.keys(types));
+  for (const [file, type] of Object.entries(types)) {
     const part = await call(file);
     assert.equal(part.status, 200);
     assert.ok(part.headers.get('content-type').startsWith(type));

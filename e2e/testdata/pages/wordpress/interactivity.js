@@ -1,0 +1,1 @@
+export const store = (name) => window.steps.push(name);

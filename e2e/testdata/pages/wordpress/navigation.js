@@ -1,0 +1,2 @@
+import { store } from "@wordpress/interactivity";
+store("navigation");
