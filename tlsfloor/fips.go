@@ -31,10 +31,11 @@ func CurrentModule() Module {
 			}
 		}
 	}
-	return m.described()
+	return m.Described()
 }
 
-func (m Module) described() Module {
+// Described fills in what follows from the other members.
+func (m Module) Described() Module {
 	m.Frozen = m.Version != "" && m.Version != latest
 	switch {
 	case !m.Enabled:
