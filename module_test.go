@@ -72,6 +72,19 @@ func freePort(t *testing.T) int {
 // ROOT for a directory of the test, DATA for that of soc2 in it.
 func (s *site) load(caddyfile string) error {
 	s.t.Helper()
+	out, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(s.filled(caddyfile)), nil)
+	if err != nil {
+		return err
+	}
+	if err := caddy.Load(out, true); err != nil {
+		return err
+	}
+	s.ready()
+	return nil
+}
+
+// filled is a Caddyfile with what the words in it stand for.
+func (s *site) filled(caddyfile string) string {
 	global := fmt.Sprintf(`
 	admin off
 	persist_config off
@@ -91,16 +104,7 @@ func (s *site) load(caddyfile string) error {
 	}
 `
 	}
-	r := strings.NewReplacer("GLOBAL", global, "DATA", filepath.Join(s.data, "soc2"), "ROOT", s.data, "SITE", fmt.Sprintf("https://localhost:%d", s.https))
-	out, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(r.Replace(caddyfile)), nil)
-	if err != nil {
-		return err
-	}
-	if err := caddy.Load(out, true); err != nil {
-		return err
-	}
-	s.ready()
-	return nil
+	return strings.NewReplacer("GLOBAL", global, "DATA", filepath.Join(s.data, "soc2"), "ROOT", s.data, "SITE", fmt.Sprintf("https://localhost:%d", s.https)).Replace(caddyfile)
 }
 
 // ready returns when the certificate, which Caddy issues in the background, is

@@ -21,7 +21,9 @@ import (
 // negotiated with clients and, if asked for, with upstreams.
 //
 // A configuration that allows less is rejected (mode enforce) or reported (mode
-// report). Beside what the options say, it is looked for client certificates
+// report). What a connection policy says nothing about it gets from the floor in
+// the mode enforce, on servers with the listener wrapper; on others, it has to
+// say so itself. Beside what the options say, it is looked for client certificates
 // that are verified without authorities of one's own, for files of session keys,
 // and for hosts with Strict-Transport-Security that are served without TLS too.
 // A request whose connection is below the floor all the same is refused with
@@ -91,14 +93,13 @@ const (
 // tlsState is the floor as it is used.
 type tlsState struct {
 	rules    tlsfloor.Rules
-	floor    *tlsfloor.Floor // nil: none
 	findings []tlsfloor.Finding
 }
 
 func (t *TLS) rules() tlsfloor.Rules {
 	r := tlsfloor.Rules{
 		Min: t.Min, Suites: t.Suites, Groups: t.Groups, ClientAuth: t.ClientAuth,
-		Expiring: time.Duration(t.Expiring), FIPS: t.FIPS,
+		Expiring: time.Duration(t.Expiring), FIPS: t.FIPS, Fills: t.Mode == tlsEnforce,
 	}
 	if u := t.Upstream; u != nil {
 		r.Upstream = &tlsfloor.Upstream{Min: u.Min, Unverified: u.Unverified, Plaintext: u.Plaintext}
@@ -141,7 +142,7 @@ func (a *App) provisionTLS(ctx caddy.Context) error {
 	for _, f := range found {
 		caddy.Log().Named("soc2").Warn("below the floor of the option tls", zap.String("finding", f.String()))
 	}
-	a.tls = tlsState{rules, rules.Floor(), found}
+	a.tls = tlsState{rules, found}
 	return nil
 }
 
@@ -183,10 +184,12 @@ func belowFloor(found []tlsfloor.Finding) error {
 	return fmt.Errorf("soc2: tls: the configuration allows less than the floor (tls mode report would serve it and report this): %s", strings.Join(lines, "; "))
 }
 
-// TLSFloor is the floor for the connections of requests, and whether those that
-// are below it are refused. It is nil if there is none.
-func (a *App) TLSFloor() (floor *tlsfloor.Floor, enforce bool) {
-	return a.tls.floor, a.TLS != nil && a.TLS.Mode == tlsEnforce
+// TLSFloor is the floor, and whether it is enforced. It is nil if there is none.
+func (a *App) TLSFloor() (rules *tlsfloor.Rules, enforce bool) {
+	if a.TLS == nil {
+		return nil, false
+	}
+	return &a.tls.rules, a.TLS.Mode == tlsEnforce
 }
 
 // TLSFindings is what is below the floor now: of the configuration, which only
@@ -213,10 +216,7 @@ type tlsStatus struct {
 func (a *App) TLSState() any {
 	s := tlsStatus{Module: tlsfloor.CurrentModule()}
 	if a.TLS != nil {
-		s.Mode, s.Min = a.TLS.Mode, a.tls.rules.Min
-		if s.Min == "" {
-			s.Min = "1.2"
-		}
+		s.Mode, s.Min = a.TLS.Mode, a.tls.rules.FillMin()
 		s.Findings = a.TLSFindings()
 	}
 	return s

@@ -80,6 +80,7 @@ func (*Coverage) Provision(ctx caddy.Context) error {
 		srv.Routes = slices.Insert(srv.Routes, 0, caddyhttp.Route{Handlers: []caddyhttp.MiddlewareHandler{unanswered(status)}})
 	}
 	if gate != nil {
+		gate.fill(srv)
 		srv.Routes = slices.Insert(srv.Routes, 0, caddyhttp.Route{Handlers: []caddyhttp.MiddlewareHandler{gate}})
 	}
 	srv.Routes = slices.Insert(srv.Routes, 0, outermost(bare))

@@ -25,6 +25,7 @@ import (
 // It stands inside of the handlers soc2_audit and soc2_headers, so that the
 // refusal is recorded and has its security headers.
 type gate struct {
+	rules   *tlsfloor.Rules
 	floor   *tlsfloor.Floor
 	enforce bool
 }
@@ -57,6 +58,28 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	return caddyhttp.Error(http.StatusMisdirectedRequest, errors.New("what the connection negotiated is "+reason))
 }
 
+// fill gives the connection policies of a server that is being provisioned what
+// they say nothing about. A policy that says less than the floor was refused
+// before. Of the policies, some are made by Caddy: by automatic HTTPS where none
+// is given, and by the Caddyfile adapter for names that no site has, which
+// nobody could put options to.
+func (g *gate) fill(srv *caddyhttp.Server) {
+	if !g.enforce {
+		return
+	}
+	for _, p := range srv.TLSConnPolicies {
+		if p.ProtocolMin == "" {
+			p.ProtocolMin = "tls" + g.rules.FillMin()
+		}
+		if len(p.CipherSuites) == 0 {
+			p.CipherSuites = g.rules.FillSuites()
+		}
+		if len(p.Curves) == 0 {
+			p.Curves = g.rules.FillGroups()
+		}
+	}
+}
+
 // gateOf returns the gate of the app's floor for TLS, or nil if it has none.
 func gateOf(ctx caddy.Context) (*gate, error) {
 	app, err := ctx.AppIfConfigured("soc2")
@@ -67,16 +90,16 @@ func gateOf(ctx caddy.Context) (*gate, error) {
 		return nil, err
 	}
 	floored, ok := app.(interface {
-		TLSFloor() (floor *tlsfloor.Floor, enforce bool)
+		TLSFloor() (rules *tlsfloor.Rules, enforce bool)
 	})
 	if !ok {
 		return nil, fmt.Errorf("the app soc2 is a %T, which has no floor for TLS", app)
 	}
-	floor, enforce := floored.TLSFloor()
-	if floor == nil {
+	rules, enforce := floored.TLSFloor()
+	if rules == nil {
 		return nil, nil //nolint:nilnil // none is configured
 	}
-	return &gate{floor, enforce}, nil
+	return &gate{rules, rules.Floor(), enforce}, nil
 }
 
 var _ caddyhttp.MiddlewareHandler = (*gate)(nil)

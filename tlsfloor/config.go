@@ -31,12 +31,16 @@ type policy struct {
 	min, max string
 	suites   []string
 	groups   []string
+	unsaid   unsaid
 	sni      []string // that it matches; nil: all
 	partly   bool     // it matches by something else beside
 	secrets  bool
 	mode     string // of client authentication; empty: none
 	pool     bool
 }
+
+// unsaid is what a policy leaves to defaults.
+type unsaid struct{ min, suites, groups bool }
 
 // The defaults of Caddy's ports.
 const (
@@ -109,6 +113,7 @@ func readPolicy(i int, p map[string]any, server string) policy {
 		min: text(p, "protocol_min"), max: text(p, "protocol_max"),
 		suites: texts(p["cipher_suites"]), groups: texts(p["curves"]), secrets: text(p, "insecure_secrets_log") != "",
 	}
+	q.unsaid = unsaid{q.min == "", len(q.suites) == 0, len(q.groups) == 0}
 	if q.min == "" {
 		q.min = "tls1.2"
 	}

@@ -55,6 +55,7 @@ type one struct {
 
 func TestFindings(t *testing.T) {
 	min13 := tlsfloor.Rules{Min: "1.3"}
+	filling := tlsfloor.Rules{Min: "1.3", Groups: []string{"x25519"}, Fills: true}
 	upstream := tlsfloor.Rules{Upstream: &tlsfloor.Upstream{}}
 	for _, c := range []struct {
 		name   string
@@ -68,13 +69,20 @@ func TestFindings(t *testing.T) {
 		{"an empty policy is right for 1.2", config(policies(`{}`)), tlsfloor.Rules{}, nil},
 		{"the policy at fault is named", config(policies(`{"protocol_min":"tls1.3"}`, `{"protocol_min":"tls1.2"}`)), min13, []one{{tlsfloor.Version, "srv0", 1, "TLS 1.2"}}},
 		{"a policy that drops", config(policies(`{"drop":true}`, `{"protocol_min":"tls1.3"}`)), min13, nil},
-		{"the policy that a host brings", config(onTLS + `"routes":[` + site("a.example") + `]`), min13, []one{{tlsfloor.Version, "srv0", 0, "TLS 1.2 (the policy is the one"}}},
-		{"the policy that the port brings", config(onTLS + `"routes":[]`), min13, []one{{tlsfloor.Version, "srv0", 0, "TLS 1.2 (the policy is the one"}}},
+		{"the policy that a host brings", config(onTLS + `"routes":[` + site("a.example") + `]`), min13, []one{{tlsfloor.Version, "srv0", 0, "TLS 1.2"}}},
+		{"the policy that the port brings", config(onTLS + `"routes":[]`), min13, []one{{tlsfloor.Version, "srv0", 0, "TLS 1.2"}}},
 		{"another port and no host", config(`"listen":[":8080"],"routes":[]`), min13, nil},
 		{"another port and a host", config(`"listen":[":8080"],"routes":[` + site("a.example") + `]`), min13, []one{{tlsfloor.Version, "srv0", 0, "TLS 1.2"}}},
 		{"another port and a host that is left out", config(`"listen":[":8080"],"automatic_https":{"skip":["a.example"]},"routes":[` + site("a.example") + `]`), min13, nil},
 		{"automatic HTTPS is off", config(onTLS + `"automatic_https":{"disable":true},"routes":[` + site("a.example") + `]`), min13, nil},
 		{"each server", config(policies(`{}`), policies(`{}`)), min13, []one{{tlsfloor.Version, "srv0", 0, ""}, {tlsfloor.Version, "srv1", 0, ""}}},
+
+		{"1.2 at most", config(policies(`{"protocol_max":"tls1.2"}`)), min13, []one{{tlsfloor.Version, "srv0", 0, "TLS 1.2 at most"}}},
+		{"what is not said is filled", config(covered + policies(`{}`, `{"alpn":["h2"]}`)), filling, nil},
+		{"what is not said is not filled without the wrapper", config(policies(`{"alpn":["h2"]}`)), filling, []one{{tlsfloor.Version, "srv0", 0, "TLS 1.2"}, {tlsfloor.Groups, "srv0", 0, "x25519mlkem768 secp256r1"}}},
+		{"what is said is not filled", config(covered + policies(`{"protocol_min":"tls1.2","curves":["secp256r1"]}`)), filling, []one{{tlsfloor.Version, "srv0", 0, "TLS 1.2"}, {tlsfloor.Groups, "srv0", 0, "secp256r1"}}},
+		{"1.2 at most is not filled", config(covered + policies(`{"protocol_max":"tls1.2"}`)), filling, []one{{tlsfloor.Version, "srv0", 0, "TLS 1.2 at most"}}},
+		{"groups that Caddy has no names for", config(covered + policies(`{}`)), tlsfloor.Rules{Groups: []string{"secp384r1mlkem1024"}, Fills: true}, []one{{tlsfloor.Groups, "srv0", 0, "x25519mlkem768 x25519 secp256r1"}}},
 
 		{"a suite with CBC", config(policies(`{"cipher_suites":["TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA","TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]}`)), tlsfloor.Rules{}, []one{{tlsfloor.Suites, "srv0", 0, "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"}}},
 		{"suites of 1.2 are nothing to 1.3", config(policies(`{"protocol_min":"tls1.3","cipher_suites":["TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"]}`)), tlsfloor.Rules{}, nil},

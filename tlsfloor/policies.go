@@ -9,7 +9,7 @@ import (
 // find makes a finding about a connection policy.
 func (s *server) find(p *policy, kind Kind, have, want, remedy string) Finding {
 	if s.implied {
-		have += " (the policy is the one that automatic HTTPS adds where none is given)"
+		remedy += "; there is no policy yet, and this is the one that automatic HTTPS adds"
 	}
 	return Finding{Kind: kind, Server: s.name, Policy: p.index, Pointer: p.pointer, Have: have, Want: want, Remedy: remedy}
 }
@@ -17,7 +17,7 @@ func (s *server) find(p *policy, kind Kind, have, want, remedy string) Finding {
 // policies holds the connection policies of a server against the floor.
 func (r *Rules) policies(s *server) (list []Finding) {
 	for i := range s.policies {
-		p := &s.policies[i]
+		p := r.filled(s, &s.policies[i])
 		if f, below := r.version(s, p); below {
 			list = append(list, f)
 		}
@@ -43,17 +43,59 @@ func (r *Rules) policies(s *server) (list []Finding) {
 	return list
 }
 
-func (r *Rules) version(s *server, p *policy) (Finding, bool) {
-	want := "1.2"
-	if r.Min == "1.3" {
-		want = r.Min
+// filled is a policy with what the floor fills in.
+func (r *Rules) filled(s *server, p *policy) *policy {
+	if !r.Fills || !s.covered {
+		return p
 	}
+	q := *p
+	if p.unsaid.min {
+		q.min = "tls" + r.FillMin()
+	}
+	if p.unsaid.suites && len(r.Suites) > 0 {
+		q.suites = r.tls12Suites()
+	}
+	if fill := r.FillGroups(); p.unsaid.groups && len(fill) > 0 {
+		q.groups = fill
+	}
+	return &q
+}
+
+// FillMin is the lowest version for a connection policy that names none.
+func (r *Rules) FillMin() string {
+	if r.Min == "1.3" {
+		return "1.3"
+	}
+	return "1.2"
+}
+
+// FillSuites are the cipher suites of TLS 1.2 for a connection policy that names
+// none. There are none if Caddy's own are right.
+func (r *Rules) FillSuites() []string {
+	if len(r.Suites) == 0 {
+		return nil
+	}
+	return r.tls12Suites()
+}
+
+// FillGroups are the groups of the key exchange for a connection policy that
+// names none. There are none if Caddy's own are right, or if Caddy has no name
+// for any group of the floor.
+func (r *Rules) FillGroups() []string {
+	return slices.DeleteFunc(slices.Clone(r.Groups), inCaddyUnknown)
+}
+
+func (r *Rules) version(s *server, p *policy) (Finding, bool) {
+	want := r.FillMin()
 	have := strings.TrimPrefix(p.min, "tls")
-	if have == "1.3" || have == want {
+	remedy := fmt.Sprintf("in the site's tls write protocols tls%s (JSON: protocol_min)", want)
+	switch {
+	case want == "1.3" && p.max == "tls1.2":
+		return s.find(p, Version, "TLS 1.2 at most", "TLS 1.3", remedy+", and no other protocol_max"), true
+	case have == "1.3" || have == want:
 		return Finding{}, false
 	}
-	return s.find(p, Version, "TLS "+have, "TLS "+want+" at least",
-		fmt.Sprintf("in the site's tls write protocols tls%s (JSON: protocol_min)", want)), true
+	return s.find(p, Version, "TLS "+have, "TLS "+want+" at least", remedy), true
 }
 
 // tls12Suites are the names of the floor's suites of TLS 1.2.

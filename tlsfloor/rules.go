@@ -40,6 +40,11 @@ type Rules struct {
 
 	// Upstream is the floor for the connections to upstreams. Default: none.
 	Upstream *Upstream
+
+	// Fills says that connection policies of servers with the listener wrapper
+	// soc2 get from the floor what they say nothing about: the lowest version,
+	// suites and groups. The option's mode enforce does so.
+	Fills bool
 }
 
 // Upstream is the floor for the connections to upstreams. With its zero value

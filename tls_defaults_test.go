@@ -1,0 +1,88 @@
+package soc2_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-soc2/caddy-soc2/tlsfloor"
+)
+
+// adapted is a Caddyfile as load runs it, in JSON.
+func (s *site) adapted(caddyfile string) []byte {
+	s.t.Helper()
+	out, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(s.filled(caddyfile)), nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return out
+}
+
+// writeAuthority writes the certificate of an authority that trusts nobody.
+func writeAuthority(t *testing.T, name string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestWhatIsTakenForCaddysDefaultsIsThat asks Caddy what a policy without
+// options has. If a version of Caddy has other defaults, the floor would judge
+// what is not there.
+func TestWhatIsTakenForCaddysDefaultsIsThat(t *testing.T) {
+	s := newSite(t)
+	s.stock = true
+	if err := caddy.Load(s.adapted("{\n\tGLOBAL\n}\nSITE {\n\trespond \"x\"\n}\n"), true); err != nil {
+		t.Fatal(err)
+	}
+	app, err := caddy.ActiveContext().AppIfConfigured("http")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := app.(*caddyhttp.App).Servers["srv0"].TLSConnPolicies[0].TLSConfig //nolint:forcetypeassert // it is Caddy's
+	if config.MinVersion != tls.VersionTLS12 || config.MaxVersion != tls.VersionTLS13 {
+		t.Errorf("versions %x to %x", config.MinVersion, config.MaxVersion)
+	}
+	// A floor of one suite and one group that no policy has finds all there are.
+	found, err := tlsfloor.Findings([]byte(`{"apps":{"http":{"servers":{"srv0":{"listen":[":443"]}}}}}`), tlsfloor.Rules{
+		Suites: []string{"TLS_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"}, Groups: []string{"secp521r1"},
+	})
+	if err != nil || len(found) != 2 {
+		t.Fatal(found, err)
+	}
+	suites, groups := strings.Fields(found[0].Have), strings.Fields(found[1].Have)
+	var n int
+	for _, id := range config.CipherSuites {
+		if id == tls.TLS_FALLBACK_SCSV {
+			continue
+		}
+		n++
+		if !strings.Contains(found[0].Have, tls.CipherSuiteName(id)) {
+			t.Errorf("%s is not among %s", tls.CipherSuiteName(id), found[0].Have)
+		}
+	}
+	if len(suites) != n || len(groups) != len(config.CurvePreferences) {
+		t.Errorf("suites %s, groups %s; Caddy has %d and %v", suites, groups, n, config.CurvePreferences)
+	}
+}
