@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-soc2/caddy-soc2/tlsfloor"
+
+	soc2 "github.com/caddy-soc2/caddy-soc2"
 )
 
 // adapted is a Caddyfile as load runs it, in JSON.
@@ -84,5 +87,36 @@ func TestWhatIsTakenForCaddysDefaultsIsThat(t *testing.T) {
 	}
 	if len(suites) != n || len(groups) != len(config.CurvePreferences) {
 		t.Errorf("suites %s, groups %s; Caddy has %d and %v", suites, groups, n, config.CurvePreferences)
+	}
+}
+
+// TestOptionIsReadFromAConfigurationAsTheAppReadsIt holds the two readers of the
+// option tls against one another.
+func TestOptionIsReadFromAConfigurationAsTheAppReadsIt(t *testing.T) {
+	s := newSite(t)
+	config := s.adapted(floored(`
+		min 1.2
+		suites TLS_AES_128_GCM_SHA256 TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+		groups x25519 secp256r1
+		mode report
+		client_auth localhost
+		expiring 14d
+		upstream {
+			min 1.3
+			unverified a.example
+			plaintext 10.0.0.0/8
+		}`, ""))
+	if err := caddy.Load(config, true); err != nil {
+		t.Fatal(err)
+	}
+	s.ready()
+	app, err := caddy.ActiveContext().AppIfConfigured("soc2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _ := app.(*soc2.App).TLSFloor() //nolint:forcetypeassert // it is ours
+	got, given, err := tlsfloor.Configured(config)
+	if err != nil || !given || !reflect.DeepEqual(got, *want) {
+		t.Errorf("read as %+v, %v; the app has %+v", got, err, *want)
 	}
 }
