@@ -17,10 +17,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
-	"github.com/caddy-soc2/caddy-soc2/tlsfloor"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
 
 	soc2 "github.com/caddy-soc2/caddy-soc2"
+	"github.com/caddy-soc2/caddy-soc2/tlsfloor"
 )
 
 // adapted is a Caddyfile as load runs it, in JSON.
@@ -118,5 +118,14 @@ func TestOptionIsReadFromAConfigurationAsTheAppReadsIt(t *testing.T) {
 	got, given, err := tlsfloor.Configured(config)
 	if err != nil || !given || !reflect.DeepEqual(got, *want) {
 		t.Errorf("read as %+v, %v; the app has %+v", got, err, *want)
+	}
+}
+
+// TestGroupsAreThoseOfCaddy holds the names of options against Caddy's own.
+func TestGroupsAreThoseOfCaddy(t *testing.T) {
+	for name := range caddytls.SupportedCurves {
+		if err := (&tlsfloor.Rules{Groups: []string{name}}).Check(); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -14,12 +14,11 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	soc2 "github.com/caddy-soc2/caddy-soc2"
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/happenings/document"
 	"github.com/caddy-soc2/caddy-soc2/tlsfloor"
-
-	soc2 "github.com/caddy-soc2/caddy-soc2"
 )
 
 // floored is a configuration with a floor and one site.

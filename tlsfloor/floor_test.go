@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddytls"
-
 	"github.com/caddy-soc2/caddy-soc2/tlsfloor"
 )
 
@@ -93,15 +91,6 @@ func TestRulesThatContradictThemselvesAreRefused(t *testing.T) {
 	} {
 		if err := c.rules.Check(); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, want %s", c.rules, err, c.want)
-		}
-	}
-}
-
-// TestGroupsAreThoseOfCaddy holds the names of options against Caddy's own.
-func TestGroupsAreThoseOfCaddy(t *testing.T) {
-	for name := range caddytls.SupportedCurves {
-		if err := (&tlsfloor.Rules{Groups: []string{name}}).Check(); err != nil {
-			t.Error(err)
 		}
 	}
 }
