@@ -59,6 +59,7 @@ func TestWhatIsTakenForCaddysDefaultsIsThat(t *testing.T) {
 	if err := caddy.Load(s.adapted("{\n\tGLOBAL\n}\nSITE {\n\trespond \"x\"\n}\n"), true); err != nil {
 		t.Fatal(err)
 	}
+	s.ready()
 	app, err := caddy.ActiveContext().AppIfConfigured("http")
 	if err != nil {
 		t.Fatal(err)
