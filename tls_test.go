@@ -43,10 +43,12 @@ SITE {
 
 // tlsRecord is what a record has of TLS, and what was decided.
 type tlsRecord struct {
-	Kind     string
-	ID       string
-	TLS      struct{ Version, Cipher, Group, ALPN string }
-	Below    []string
+	Kind string
+	ID   string
+	TLS  struct {
+		Version string
+		Below   []string
+	}
 	Access   struct{ Outcome, Rule, Reason string }
 	Response struct{ Status int }
 }
@@ -54,22 +56,12 @@ type tlsRecord struct {
 func (s *site) tlsRecords() (list []tlsRecord) {
 	s.t.Helper()
 	_, err := records.Dir{FS: os.DirFS(s.dir())}.Scan(0, func(_ int64, b []byte) error {
-		r := struct {
-			tlsRecord
-			TLS struct {
-				Version, Cipher, Group, ALPN string
-
-				Below []string
-			}
-		}{}
+		var r tlsRecord
 		if err := json.Unmarshal(b, &r); err != nil {
 			return err
 		}
 		if r.Kind == string(audit.KindRequest) {
-			r.tlsRecord.Below = r.TLS.Below
-			r.tlsRecord.TLS.Version, r.tlsRecord.TLS.Cipher = r.TLS.Version, r.TLS.Cipher
-			r.tlsRecord.TLS.Group, r.tlsRecord.TLS.ALPN = r.TLS.Group, r.TLS.ALPN
-			list = append(list, r.tlsRecord)
+			list = append(list, r)
 		}
 		return nil
 	})
@@ -134,7 +126,7 @@ func TestRequestBelowTheFloorIsRefusedAndRecorded(t *testing.T) {
 			t.Fatalf("%s: %d records", mode, len(list))
 		}
 		r := list[0]
-		if r.ID != got.header.Get("X-Request-Id") || r.Response.Status != status || r.Access.Outcome != access || !slices.Equal(r.Below, []string{"cipher"}) || r.TLS.Version != "1.3" {
+		if r.ID != got.header.Get("X-Request-Id") || r.Response.Status != status || r.Access.Outcome != access || !slices.Equal(r.TLS.Below, []string{"cipher"}) || r.TLS.Version != "1.3" {
 			t.Errorf("%s: recorded as %+v", mode, r)
 		}
 		if mode == "enforce" && (r.Access.Rule != "soc2 tls" || r.Access.Reason != "below the floor: cipher") {

@@ -125,7 +125,7 @@ func (c tlsClient) do(t *testing.T, port int, to histogram) {
 	var transport http.RoundTripper
 	if c.proto == "HTTP/3.0" {
 		tr := &http3.Transport{TLSClientConfig: config}
-		defer tr.Close()
+		defer func() { _ = tr.Close() }()
 		transport = tr
 	} else {
 		tr := &http.Transport{TLSClientConfig: config, Protocols: new(http.Protocols), DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -294,8 +294,9 @@ func TestHistogramOfTheLogIsWhatClientsNegotiated(t *testing.T) {
 	h.verify()
 }
 
-// fetch makes one request over a connection of its own.
-func fetch(t *testing.T, config *tls.Config, port int) *http.Response {
+// fetch makes one request over a connection of its own, and returns what that
+// negotiated.
+func fetch(t *testing.T, config *tls.Config, port int) *tls.ConnectionState {
 	t.Helper()
 	transport := &http.Transport{TLSClientConfig: config}
 	defer transport.CloseIdleConnections()
@@ -309,7 +310,7 @@ func fetch(t *testing.T, config *tls.Config, port int) *http.Response {
 	}
 	_, _ = io.Copy(io.Discard, resp.Body) // the session's ticket comes with it
 	_ = resp.Body.Close()
-	return resp
+	return resp.TLS
 }
 
 // TestConnectionsThatResumeOrHideTheirNameAreRecordedAsThat has Caddy publish
@@ -336,11 +337,11 @@ func TestConnectionsThatResumeOrHideTheirNameAreRecordedAsThat(t *testing.T) {
 		if hidden {
 			client.EncryptedClientHelloConfigList = list
 		}
-		resp := fetch(t, client, port)
-		if resp.TLS.ECHAccepted != hidden {
-			t.Errorf("ECH accepted %v, want %v", resp.TLS.ECHAccepted, hidden)
+		state := fetch(t, client, port)
+		if state.ECHAccepted != hidden {
+			t.Errorf("ECH accepted %v, want %v", state.ECHAccepted, hidden)
 		}
-		if resp.TLS.DidResume {
+		if state.DidResume {
 			resumed++
 		}
 	}
