@@ -101,6 +101,9 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			sample  <duration>
 //			traffic <duration>
 //		}
+//		tls {
+//			…          (see tlsFloor)
+//		}
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's name
@@ -129,8 +132,10 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = a.certificates(d)
 		case "upstreams":
 			err = a.upstreams(d)
+		case "tls":
+			err = a.tlsFloor(d)
 		default:
-			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, unmatched, changes, audit, witness_server, certificates and upstreams", d.Val())
+			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, unmatched, changes, audit, witness_server, certificates, upstreams and tls", d.Val())
 		}
 		if err != nil {
 			return err

@@ -87,6 +87,9 @@ type App struct {
 	// Witness makes this instance a witness for the logs of others.
 	Witness *WitnessServer `json:"witness_server,omitempty"`
 
+	// TLS is a floor for TLS over all servers. Default: none.
+	TLS *TLS `json:"tls,omitempty"`
+
 	State
 
 	log        *sharedLog
@@ -97,6 +100,7 @@ type App struct {
 	privacy    privacy
 	taps       taps
 	changes    *changes.Watch
+	tls        tlsState
 }
 
 // Audit says how the audit log is kept.
@@ -200,6 +204,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if err := registerMetrics(ctx); err != nil {
 		return fmt.Errorf("soc2: metrics: %w", err)
+	}
+	if err := a.provisionTLS(ctx); err != nil {
+		return err
 	}
 	if err := a.taps.provision(ctx, a); err != nil {
 		return err

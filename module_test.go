@@ -78,6 +78,19 @@ func (s *site) load(caddyfile string) error {
 // loadEdited runs a Caddyfile whose JSON is edited before.
 func (s *site) loadEdited(caddyfile string, edit func(config string) string) error {
 	s.t.Helper()
+	out, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(s.filled(caddyfile)), nil)
+	if err != nil {
+		return err
+	}
+	if err := caddy.Load([]byte(edit(string(out))), true); err != nil {
+		return err
+	}
+	s.ready()
+	return nil
+}
+
+// filled is a Caddyfile with what the words in it stand for.
+func (s *site) filled(caddyfile string) string {
 	global := fmt.Sprintf(`
 	admin off
 	persist_config off
@@ -97,16 +110,7 @@ func (s *site) loadEdited(caddyfile string, edit func(config string) string) err
 	}
 `
 	}
-	r := strings.NewReplacer("GLOBAL", global, "DATA", filepath.Join(s.data, "soc2"), "ROOT", s.data, "SITE", fmt.Sprintf("https://localhost:%d", s.https))
-	out, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(r.Replace(caddyfile)), nil)
-	if err != nil {
-		return err
-	}
-	if err := caddy.Load([]byte(edit(string(out))), true); err != nil {
-		return err
-	}
-	s.ready()
-	return nil
+	return strings.NewReplacer("GLOBAL", global, "DATA", filepath.Join(s.data, "soc2"), "ROOT", s.data, "SITE", fmt.Sprintf("https://localhost:%d", s.https)).Replace(caddyfile)
 }
 
 // ready returns when the certificate, which Caddy issues in the background, is

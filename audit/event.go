@@ -88,6 +88,7 @@ type TLS struct {
 	ClientCert  string // SHA-256 of the verified client certificate, hex; empty if none was verified
 	Resumed     bool
 	ECHAccepted bool
+	Below       []string // names of the members above that are below the floor that is configured
 }
 
 // Decision is the outcome of one handler's decision on a request.
@@ -156,6 +157,15 @@ func (e *Event) SetRefused(rule string) {
 		return
 	}
 	e.Refused = rule
+}
+
+// SetBelow notes which of what was negotiated is below the floor: version,
+// cipher, group, client_cert.
+func (e *Event) SetBelow(names []string) {
+	if e == nil {
+		return
+	}
+	e.TLS.Below = names
 }
 
 // SetAccess notes the decision of access control.

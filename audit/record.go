@@ -122,6 +122,7 @@ func (ev *Event) asked(c *coder, kind Kind) {
 	c.text("tls.client_cert", &ev.TLS.ClientCert, maxText)
 	c.flag("tls.resumed", &ev.TLS.Resumed)
 	c.flag("tls.ech", &ev.TLS.ECHAccepted)
+	c.list("tls.below", &ev.TLS.Below, maxItems)
 	c.close()
 
 	c.open("request")

@@ -44,7 +44,7 @@ func TestCaddyfileErrorsNameTheLine(t *testing.T) {
 		config string
 		want   []string
 	}{
-		{"{\n\tsoc2 {\n\t\tretention 3d\n\t}\n}\n", []string{`"retention"`, "instance, profile, data_dir, unmatched, changes, audit, witness_server, certificates and upstreams", "Caddyfile:3"}},
+		{"{\n\tsoc2 {\n\t\tretention 3d\n\t}\n}\n", []string{`"retention"`, "instance, profile, data_dir, unmatched, changes, audit, witness_server, certificates, upstreams and tls", "Caddyfile:3"}},
 		{"{\n\tsoc2 {\n\t\taudit {\n\t\t\tfsync never\n\t\t}\n\t}\n}\n", []string{`"fsync"`, "mode, on_failure, queue, deadline, dir, key, checkpoint, retain, scrub, witness, witness_interval, timestamp, rule, redact, show_query, pseudonymize and encrypt", "Caddyfile:4"}},
 		{"{\n\tsoc2 {\n\t\taudit {\n\t\t\tcheckpoint every soon\n\t\t}\n\t}\n}\n", []string{`"soon"`, "10s", "Caddyfile:4"}},
 		{"{\n\tservers {\n\t\tlistener_wrappers {\n\t\t\tsoc2 {\n\t\t\t\tfast\n\t\t\t}\n\t\t}\n\t}\n}\n", []string{`"fast"`, "Caddyfile:5"}},
@@ -75,6 +75,9 @@ func TestRunNamesTheOptionAndTheRemedy(t *testing.T) {
 		{"profile paranoid", []string{"profile", `"paranoid"`, "baseline, strict or api"}},
 		{"unmatched 302", []string{"unmatched", "302", "200, or a status from 400 to 599"}},
 		{`instance "a b"`, []string{"instance", `"a b"`, "no spaces"}},
+		{"tls {\n min 1.1\n}", []string{"tls min", `"1.1"`, "1.2 or 1.3"}},
+		{"tls {\n groups p256\n}", []string{"tls groups", `"p256"`, "secp256r1"}},
+		{"tls {\n min 1.3\n client_auth admin.example\n}", []string{"client_auth", "no site admin.example", "correct the name"}},
 		{"data_dir " + file, []string{file, "data_dir"}},
 		{"data_dir /proc/nowhere", []string{"/proc/nowhere", "data_dir"}},
 		{"audit {\n dir " + file + "/log\n}", []string{file, "audit dir"}},

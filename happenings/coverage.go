@@ -41,7 +41,8 @@ import (
 // What Caddy does only where there are no error routes stays so on a server that
 // had none: an error is answered with its status alone, and one of status 500
 // and above is in the log http.log.error. A request that nothing answers gets
-// the status that the app chooses.
+// the status that the app chooses, and one whose connection is below the app's
+// floor for TLS is refused.
 type Coverage struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -65,6 +66,10 @@ func (*Coverage) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	gate, err := gateOf(ctx)
+	if err != nil {
+		return err
+	}
 	bare := srv.Errors == nil || len(srv.Errors.Routes) == 0
 	var redirects *caddyhttp.Server
 	app := httpApp(ctx)
@@ -73,6 +78,10 @@ func (*Coverage) Provision(ctx caddy.Context) error {
 	}
 	if status != http.StatusOK {
 		srv.Routes = slices.Insert(srv.Routes, 0, caddyhttp.Route{Handlers: []caddyhttp.MiddlewareHandler{unanswered(status)}})
+	}
+	if gate != nil {
+		gate.fill(srv)
+		srv.Routes = slices.Insert(srv.Routes, 0, caddyhttp.Route{Handlers: []caddyhttp.MiddlewareHandler{gate}})
 	}
 	srv.Routes = slices.Insert(srv.Routes, 0, outermost(bare))
 	if srv.Errors == nil {

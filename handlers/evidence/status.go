@@ -35,6 +35,8 @@ type Status struct {
 
 	Changes any `json:"changes,omitempty"` // how the configuration is guarded, and where the admin API listens
 
+	TLS any `json:"tls,omitempty"` // floor, what is below it, and the module of the cryptography
+
 	Verify string `json:"verify"` // command
 	Notice string `json:"notice"`
 }
@@ -56,6 +58,9 @@ type limiter interface{ Limits() []Limit }
 // changer is an app that knows how changes of the configuration are guarded.
 type changer interface{ ChangeState() any }
 
+// floored is an app that knows what of TLS is below its floor.
+type floored interface{ TLSState() any }
+
 // statusOf reads the state of a log.
 func statusOf(src Source, now time.Time) Status {
 	log := src.Log()
@@ -74,6 +79,9 @@ func statusOf(src Source, now time.Time) Status {
 	}
 	if l, ok := src.(limiter); ok {
 		s.Limits = l.Limits()
+	}
+	if f, ok := src.(floored); ok {
+		s.TLS = f.TLSState()
 	}
 	if err := log.Err(); err != nil {
 		s.State, s.Detail = failing, err.Error()

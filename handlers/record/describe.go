@@ -1,14 +1,11 @@
 package record
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/tlsfloor"
 )
 
 // describe fills in what is known when a request arrives.
@@ -70,39 +68,18 @@ func traceID(parent string) string {
 	return id
 }
 
+// describeTLS takes names from tables, and allocates for what is new to
+// crypto/tls alone, and once for a client certificate.
 func describeTLS(t *audit.TLS, s *tls.ConnectionState) {
-	t.Version = tlsVersion(s.Version)
-	t.Cipher = cipherNames[s.CipherSuite]
-	t.Group = s.CurveID.String()
+	t.Version = tlsfloor.VersionName(s.Version)
+	t.Cipher = tlsfloor.SuiteName(s.CipherSuite)
+	t.Group = tlsfloor.GroupName(s.CurveID)
 	t.ServerName, t.ALPN = s.ServerName, s.NegotiatedProtocol
 	t.Resumed, t.ECHAccepted = s.DidResume, s.ECHAccepted
 	if len(s.VerifiedChains) > 0 && len(s.PeerCertificates) > 0 {
-		sum := sha256.Sum256(s.PeerCertificates[0].Raw)
-		t.ClientCert = hex.EncodeToString(sum[:])
+		t.ClientCert = fingerprints.of(s.PeerCertificates[0])
 	}
 }
-
-func tlsVersion(v uint16) string {
-	switch v {
-	case tls.VersionTLS13:
-		return "1.3"
-	case tls.VersionTLS12:
-		return "1.2"
-	default:
-		return "0x" + strconv.FormatUint(uint64(v), 16)
-	}
-}
-
-// cipherNames saves tls.CipherSuiteName building its lists for each request.
-var cipherNames = func() map[uint16]string {
-	m := map[uint16]string{}
-	for _, list := range [][]*tls.CipherSuite{tls.CipherSuites(), tls.InsecureCipherSuites()} {
-		for _, s := range list {
-			m[s.ID] = s.Name
-		}
-	}
-	return m
-}()
 
 // complete fills in what is known when the handlers have returned.
 func (x *exchange) complete(r *http.Request, err error, now time.Time) {

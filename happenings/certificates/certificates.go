@@ -99,7 +99,7 @@ func Current() Figures {
 	process.mu.Lock()
 	defer process.mu.Unlock()
 	f := process.inventory.figures
-	f.Sites = maps.Clone(f.Sites)
+	f.Sites, f.Served = maps.Clone(f.Sites), maps.Clone(f.Served)
 	return f
 }
 

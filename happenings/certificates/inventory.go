@@ -68,6 +68,16 @@ type Figures struct {
 	// serves it ends, of several the last. Names that only clients chose, with
 	// on-demand TLS, are not in it.
 	Sites map[string]time.Time
+
+	// Served has the lifetimes of the same certificates.
+	Served map[string]Lifetime
+}
+
+// Lifetime is from when to when a certificate is valid, and whether the server
+// renews it.
+type Lifetime struct {
+	NotBefore, NotAfter time.Time
+	Managed             bool
 }
 
 // count counts a record.
@@ -95,6 +105,7 @@ func (f *Figures) site(h held) {
 	for _, name := range h.sites {
 		if h.leaf.NotAfter.After(f.Sites[name]) {
 			f.Sites[name] = h.leaf.NotAfter
+			f.Served[name] = Lifetime{h.leaf.NotBefore, h.leaf.NotAfter, h.managed}
 		}
 	}
 }
@@ -208,7 +219,7 @@ func (v *inventory) revocation(e event) audit.Certificate {
 // near their end, and the time when the next one will.
 func (v *inventory) sweep(list []held, thresholds []time.Duration, now time.Time) (records []audit.Certificate, next time.Time) {
 	here, stored := map[sum]bool{}, map[sum]bool{}
-	v.figures.Sites = map[string]time.Time{}
+	v.figures.Sites, v.figures.Served = map[string]time.Time{}, map[string]Lifetime{}
 	for _, h := range list {
 		v.figures.site(h)
 		s := sumOf(h.leaf)

@@ -2,6 +2,7 @@ package changes
 
 import (
 	"context"
+	"encoding/json"
 	"reflect"
 	"strings"
 	"time"
@@ -300,4 +301,14 @@ func configOf(ctx caddy.Context) *caddy.Config {
 		return nil
 	}
 	return (*caddy.Config)(f.UnsafePointer())
+}
+
+// AppJSON returns the JSON of an app in the configuration that a context is
+// for. It is nil if the configuration has no such app, or has provisioned it
+// already: Caddy drops it then. Whoever gets it must not change it.
+func AppJSON(ctx caddy.Context, name string) json.RawMessage {
+	if config := configOf(ctx); config != nil {
+		return config.AppsRaw[name]
+	}
+	return nil
 }

@@ -25,7 +25,8 @@ const (
 	// AccessControlRemoved: fewer authenticators, rules or client certificates,
 	// or they stand behind more matchers.
 	AccessControlRemoved Flag = "access_control_removed"
-	// TLSFloorLowered: a lower TLS version is accepted than before.
+	// TLSFloorLowered: a lower TLS version is accepted than before, or the option
+	// tls of soc2 asks for less, or is gone.
 	TLSFloorLowered Flag = "tls_floor_lowered"
 	// TLSSecretsLogged: the keys of TLS sessions are written to a file.
 	TLSSecretsLogged Flag = "tls_secrets_logged" //nolint:gosec // the name of a flag
@@ -154,7 +155,22 @@ func accessRemoved(b, a facts) bool {
 }
 
 func tlsLowered(b, a facts) bool {
-	return anyPair(b, a, func(was, is server) bool { return is.tlsFloor < was.tlsFloor })
+	return floorLowered(b, a) || anyPair(b, a, func(was, is server) bool { return is.tlsFloor < was.tlsFloor })
+}
+
+// floorLowered compares the option tls.
+func floorLowered(b, a facts) bool {
+	was, is := object(b.soc2, "tls"), object(a.soc2, "tls")
+	if was == nil || a.soc2 == nil { // for the latter there is a flag
+		return false
+	}
+	more := func(name string) bool { // is allowed than before; nothing is the default, which is all
+		allowed, before := texts(is[name]), texts(was[name])
+		return len(before) > 0 && (len(allowed) == 0 || slices.ContainsFunc(allowed, func(v string) bool { return !slices.Contains(before, v) }))
+	}
+	fewer := slices.ContainsFunc(texts(was["client_auth"]), func(v string) bool { return !slices.Contains(texts(is["client_auth"]), v) })
+	return is == nil || text(was, "min") == "1.3" && text(is, "min") != "1.3" || text(was, "mode") != "report" && text(is, "mode") == "report" ||
+		more("suites") || more("groups") || fewer || was["upstream"] != nil && is["upstream"] == nil || text(was, "fips") != "" && text(is, "fips") == ""
 }
 
 func guardRemoved(b, a facts) bool {
