@@ -42,7 +42,7 @@ var rows = []row{
 	{"503", get("/busy"), []string{"503 complete"}, nil},
 	{"HEAD", method("HEAD", "/files/file.txt"), []string{"200 complete"}, nil},
 	{"OPTIONS", method("OPTIONS", "/ok"), []string{"200 complete"}, nil},
-	{"CONNECT", text("CONNECT localhost:443 HTTP/1.1\r\nHost: localhost\r\nUser-Agent: NAME\r\nConnection: close\r\n\r\n"), []string{"404 complete"}, nil},
+	{"CONNECT", text("CONNECT localhost:443 HTTP/1.1\r\nHost: localhost\r\nUser-Agent: NAME\r\nConnection: close\r\n\r\n"), []string{"405 complete"}, nil},
 	{"absolute target", method("GET", "http://localhost/ok"), []string{"200 complete"}, nil},
 	{"gzip", get("/zipped", "Accept-Encoding: gzip"), []string{"200 complete"}, nil},
 	{"abort", get("/abort"), []string{"0 dropped"}, nil},

@@ -81,11 +81,18 @@ func (e *enforcement) clean(r *http.Request) error {
 	case http.MethodTrace, "TRACK":
 		return e.refuse(methodRule, http.StatusMethodNotAllowed, "the method is not allowed")
 	case http.MethodConnect:
-		if e.policy.profile != Baseline && r.Header[":protocol"] == nil { // a WebSocket over HTTP/2 has one (RFC 8441)
+		if e.policy.profile != Baseline && !opensProtocol(r) {
 			return e.refuse(methodRule, http.StatusMethodNotAllowed, "the method is not allowed")
 		}
 	}
 	return nil
+}
+
+// opensProtocol tells whether a CONNECT is for a protocol, such as a WebSocket,
+// and not for a tunnel (RFC 8441, RFC 9220). Over HTTP/2 the protocol is among
+// the fields; quic-go has it in the place of the version.
+func opensProtocol(r *http.Request) bool {
+	return r.Header[":protocol"] != nil || r.ProtoMajor == 3 && r.Proto != "HTTP/3.0"
 }
 
 // strip removes a field of a request.

@@ -100,6 +100,8 @@ func TestRequests(t *testing.T) {
 
 		{name: "TRACE", request: method("TRACE"), status: 405, refused: methodRule},
 		{name: "CONNECT", profile: Strict, request: method("CONNECT"), status: 405, refused: methodRule},
+		{name: "CONNECT over HTTP/3", profile: Strict, request: func(r *http.Request) { r.Method, r.Proto, r.ProtoMajor = "CONNECT", "HTTP/3.0", 3 }, status: 405, refused: methodRule},
+		{name: "CONNECT for a WebSocket over HTTP/3", profile: Strict, request: func(r *http.Request) { r.Method, r.Proto, r.ProtoMajor = "CONNECT", "websocket", 3 }},
 		{name: "CONNECT for a WebSocket", profile: Strict, request: func(r *http.Request) { r.Method = "CONNECT"; r.Header[":protocol"] = []string{"websocket"} }},
 		{name: "method", lines: "request {\nmethods GET\n}", request: method("POST"), status: 405, refused: methodRule},
 		{name: "host", lines: "request {\nhosts example.com\n}", request: host("EXAMPLE.com.:443")},
