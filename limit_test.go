@@ -273,9 +273,7 @@ func TestSnapshotIsNotReplacedByWhatNeverRan(t *testing.T) {
 		})
 		return n
 	}
-	if err := caddy.Stop(); err != nil {
-		t.Fatal(err)
-	}
+	s.stop()
 	if n := snapshots(); n != 0 {
 		t.Fatalf("%d snapshots without a request", n)
 	}
@@ -360,9 +358,7 @@ func TestSpentBudgetsSurviveARestart(t *testing.T) {
 	if a, b, c := s.get(s.url("/")).status, s.get(s.url("/")).status, s.get(s.url("/")).status; a != 200 || b != 200 || c != 429 {
 		t.Fatal(a, b, c)
 	}
-	if err := caddy.Stop(); err != nil { // nothing of the zone is left in the process
-		t.Fatal(err)
-	}
+	s.stop() // nothing of the zone is left in the process
 	if err := s.load(config); err != nil {
 		t.Fatal(err)
 	}

@@ -399,6 +399,16 @@ func TestRequestsOutliveTheirConfiguration(t *testing.T) {
 	s.verify()
 }
 
+// stop stops Caddy, and removes the certificate that it stored. If Caddy finds one
+// when it starts again, it announces it while its app tls is still being written
+// to (caddytls.TLS.Start and onEvent), which the race detector does not forgive.
+func (s *site) stop() {
+	s.t.Helper()
+	if err := errors.Join(caddy.Stop(), os.RemoveAll(filepath.Join(s.data, "caddy", "certificates"))); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // closed returns when the log is free for another writer.
 func (s *site) closed() {
 	s.t.Helper()
