@@ -49,7 +49,8 @@ func newBench(t *testing.T) *bench {
 	b := &bench{t: t, disk: &disk{}}
 	b.cfg = audit.Config{
 		Dir: filepath.Join(t.TempDir(), "log"), Key: key, Instance: "edge-1",
-		CheckpointEvery: time.Hour, // sign says when
+		CheckpointEvery: time.Hour,   // sign says when
+		Deadline:        time.Minute, // a test writes 80 MB, on whatever disk
 		FS:              b.disk,
 	}
 	b.open()
