@@ -81,9 +81,6 @@ type grade struct{ ID, Severity, Finding string }
 // TestTestsslFindsNothingOfMediumOrAbove has testssl.sh grade each profile, each
 // with another floor.
 func TestTestsslFindsNothingOfMediumOrAbove(t *testing.T) {
-	if os.Getenv("SOC2_GRADED") != "" {
-		t.Skip("SOC2_GRADED says that the same programs were graded already, which takes minutes")
-	}
 	tool, err := exec.LookPath("testssl")
 	if err != nil {
 		if tool, err = exec.LookPath("testssl.sh"); err != nil {

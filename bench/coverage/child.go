@@ -3,20 +3,12 @@ package coverage
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"runtime"
-	"time"
 
 	"github.com/caddy-soc2/caddy-soc2/happenings/wire"
 	"github.com/caddyserver/caddy/v2"
@@ -84,7 +76,7 @@ func Serve(_ context.Context, args []string) error {
 }
 
 func config(wrapped bool, httpPort, httpsPort string) ([]byte, error) {
-	cert, key, err := selfSigned()
+	cert, key, err := measure.SelfSigned()
 	if err != nil {
 		return nil, err
 	}
@@ -112,27 +104,4 @@ func config(wrapped bool, httpPort, httpsPort string) ([]byte, error) {
 			"tls":  m{"certificates": m{"load_pem": []m{{"certificate": cert, "key": key}}}},
 		},
 	})
-}
-
-func selfSigned() (cert, key string, err error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return "", "", err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		return "", "", err
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return "", "", err
-	}
-	block := func(kind string, b []byte) string {
-		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}))
-	}
-	return block("CERTIFICATE", der), block("PRIVATE KEY", pkcs8), nil
 }

@@ -3,19 +3,11 @@ package headers
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net/http"
 	"os"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
@@ -68,7 +60,7 @@ func init() { caddy.RegisterModule(new(soc2.Handler)) }
 type object = map[string]any
 
 func config(variant, port, upstream string) ([]byte, error) {
-	cert, key, err := selfSigned()
+	cert, key, err := measure.SelfSigned()
 	if err != nil {
 		return nil, err
 	}
@@ -102,27 +94,4 @@ func same() (set map[string][]string, remove []string) {
 	}
 	set["Cache-Control"] = []string{"no-store"}
 	return set, soc2.Removed(soc2.Strict)
-}
-
-func selfSigned() (cert, key string, err error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return "", "", err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		return "", "", err
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return "", "", err
-	}
-	block := func(kind string, b []byte) string {
-		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}))
-	}
-	return block("CERTIFICATE", der), block("PRIVATE KEY", pkcs8), nil
 }
