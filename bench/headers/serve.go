@@ -14,6 +14,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	_ "github.com/caddyserver/caddy/v2/modules/caddytls"
 
+	_ "github.com/caddy-soc2/caddy-soc2" // is measured
 	"github.com/caddy-soc2/caddy-soc2/bench/measure"
 	soc2 "github.com/caddy-soc2/caddy-soc2/handlers/headers"
 )
@@ -54,8 +55,6 @@ func Serve(_ context.Context, args []string) error {
 	}
 	return caddy.Stop()
 }
-
-func init() { caddy.RegisterModule(new(soc2.Handler)) }
 
 type object = map[string]any
 
