@@ -10,6 +10,7 @@ package certificates
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"maps"
 	"sync"
@@ -138,9 +139,13 @@ func New(ctx caddy.Context, o Options, scrub func(message string) string) *Monit
 }
 
 // Handle implements caddyevents.Handler. It only takes a note, and no event is
-// held up or stopped.
-func (m *Monitor) Handle(_ context.Context, e caddy.Event) error {
+// stopped. A certificate that was obtained is read from the storage at once: the
+// next one, which takes its place there, has to wait for the end of its event.
+func (m *Monitor) Handle(ctx context.Context, e caddy.Event) error {
 	v := read(e)
+	if v.name == eventObtained {
+		v.obtained = m.stored(ctx, v.path)
+	}
 	m.mu.Lock()
 	switch v.name {
 	case eventStarted:
@@ -163,6 +168,24 @@ func (m *Monitor) Handle(_ context.Context, e caddy.Event) error {
 	default:
 	}
 	return nil
+}
+
+// loadTime is how long the storage may take to give a certificate.
+const loadTime = 10 * time.Second
+
+// stored returns a certificate of the storage, or nil: the next sweep finds it.
+func (m *Monitor) stored(ctx context.Context, path string) *x509.Certificate {
+	ctx, cancel := context.WithTimeout(ctx, loadTime)
+	defer cancel()
+	chain, err := m.load(ctx, path)
+	if err != nil {
+		return nil
+	}
+	c, err := leaf(chain)
+	if err != nil {
+		return nil
+	}
+	return c
 }
 
 // Start begins to watch.
@@ -198,12 +221,10 @@ func (m *Monitor) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTime) // for all together
-			m.take(last)
-			cancel()
+			m.take()
 			return
 		case <-m.wake:
-			m.take(ctx)
+			m.take()
 			if m.due() && !soon {
 				soon = true
 				timer.Reset(settle)
@@ -215,11 +236,8 @@ func (m *Monitor) run(ctx context.Context) {
 	}
 }
 
-// loadTime is how long the storage may take to give a certificate.
-const loadTime = 10 * time.Second
-
 // take records the events that wait.
-func (m *Monitor) take(ctx context.Context) {
+func (m *Monitor) take() {
 	m.mu.Lock()
 	queue, lost := m.queue, m.lost
 	m.queue, m.lost = nil, 0
@@ -228,7 +246,7 @@ func (m *Monitor) take(ctx context.Context) {
 		caddy.Log().Named("soc2").Warn("there were too many events of certificates at once; what came of them is found later", zap.Int("events", lost))
 	}
 	for _, e := range queue {
-		m.record(ctx, e)
+		m.record(e)
 	}
 }
 
@@ -243,21 +261,14 @@ func (m *Monitor) due() bool {
 	return true
 }
 
-func (m *Monitor) record(ctx context.Context, e event) {
+func (m *Monitor) record(e event) {
 	w := m.watcher
 	switch e.name {
 	case eventObtained:
-		loading, cancel := context.WithTimeout(ctx, loadTime)
-		defer cancel()
-		chain, err := m.load(loading, e.path)
-		c, perr := leaf(chain)
-		if err != nil || perr != nil {
-			c = nil // the next sweep finds it
-		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		m.begin()
-		m.write(w.inventory.obtained(e, c))
+		m.write(w.inventory.obtained(e))
 	case eventFailed:
 		e.err = m.scrub(e.err)
 		w.mu.Lock()
@@ -296,7 +307,7 @@ func (m *Monitor) sweep(ctx context.Context) (after time.Duration) {
 	if ctx.Err() != nil {
 		return sweepEvery
 	}
-	m.take(ctx) // a certificate is announced before it comes into the cache
+	m.take() // a certificate is announced before it comes into the cache
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	m.begin()

@@ -239,9 +239,9 @@ func TestCertificateIsSeenBeforeItIsAnnounced(t *testing.T) {
 		}
 		b.Start()
 		b.emit(eventStarted, nil)
-		time.Sleep(settle + settle/2)
+		time.Sleep(announceTime)
 		b.emit(eventObtained, map[string]any{"identifier": "a.example", "issuer": "ca", "certificate_path": "a.crt"})
-		time.Sleep(5 * settle)
+		time.Sleep(2 * announceTime)
 
 		next := newCert(t, 8, time.Now(), time.Now().Add(90*day), "a.example")
 		b.mu.Lock()
@@ -260,11 +260,38 @@ func TestCertificateIsSeenBeforeItIsAnnounced(t *testing.T) {
 
 		b.holds(inUse(next, true), held{leaf: newCert(t, 9, time.Now(), time.Now().Add(90*day), "b.example"), managed: true, source: sourceStorage})
 		b.emit(eventManaged, map[string]any{"sans": []string{"a.example"}})
-		time.Sleep(5 * settle)
+		time.Sleep(2 * announceTime)
 		if kinds, _ := b.book.take(); fmt.Sprint(kinds) != "[cert.loaded]" {
 			t.Errorf("stored by another server: %v", kinds)
 		}
 		b.Stop()
+	})
+}
+
+// TestCertificateIsTheOneOfItsEvent renews a certificate before what waits is
+// recorded.
+func TestCertificateIsTheOneOfItsEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(new(watcher))
+		for serial := range int64(3) {
+			c := newCert(t, serial+1, time.Now(), time.Now().Add(90*day), "a.example")
+			b.files["a.crt"] = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
+			b.holds(inUse(c, true))
+			b.emit(eventObtained, map[string]any{"identifier": "a.example", "renewal": serial > 0, "issuer": "ca", "certificate_path": "a.crt"})
+		}
+		b.Start()
+		b.emit(eventStarted, nil)
+		time.Sleep(2 * time.Hour)
+		b.Stop()
+		kinds, list := b.book.take()
+		if fmt.Sprint(kinds) != "[cert.obtained cert.renewed cert.renewed]" {
+			t.Fatal(kinds)
+		}
+		for i, r := range list {
+			if want := fmt.Sprintf("%02x", i+1); r.Serial != want {
+				t.Errorf("%s of %s, want %s", r.Kind, r.Serial, want)
+			}
+		}
 	})
 }
 
@@ -333,10 +360,10 @@ func TestStoredCertificateOfASiteThatIsGoneDoesNotExpire(t *testing.T) {
 	v, now := inventory{}, time.Now()
 	stored := func(c *x509.Certificate) held { return held{leaf: c, managed: true, source: sourceStorage} }
 	fresh, old := newCert(t, 1, now.Add(-89*day), now.Add(day), "a"), newCert(t, 2, now.Add(-90*day), now.Add(-day), "b")
-	if list, next := v.sweep([]held{stored(fresh), stored(old)}, []time.Duration{14 * day}, now); len(list) != 0 || next.IsZero() {
+	if list, next := v.sweep([]held{stored(fresh), stored(old)}, []time.Duration{14 * day}, now); len(list) != 0 || !next.Equal(now.Add(announceTime)) {
 		t.Errorf("may be announced yet: %+v, next sweep %s", list, next)
 	}
-	list, _ := v.sweep([]held{stored(fresh), stored(old)}, []time.Duration{14 * day}, now)
+	list, _ := v.sweep([]held{stored(fresh), stored(old)}, []time.Duration{14 * day}, now.Add(announceTime))
 	if len(list) != 1 || list[0].Kind != audit.KindCertLoaded || list[0].Source != sourceStorage {
 		t.Errorf("%+v", list)
 	}

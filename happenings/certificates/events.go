@@ -1,6 +1,7 @@
 package certificates
 
 import (
+	"crypto/x509"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -31,7 +32,8 @@ type event struct {
 	time      time.Time
 	names     []string
 	issuer    string
-	path      string // of the certificate in the storage
+	path      string            // of the certificate in the storage
+	obtained  *x509.Certificate // what lay there at the time of the event
 	renewal   bool
 	remaining time.Duration
 	err       string

@@ -36,9 +36,9 @@ type known struct {
 // configurations, so that a reload repeats nothing.
 type inventory struct {
 	known    map[sum]*known
-	stored   map[sum]bool    // the last sweep found it in the storage only, and nothing announced it
-	failures map[string]int  // by name, since it was last obtained
-	revoked  map[string]bool // by name, likewise
+	stored   map[sum]time.Time // when a sweep found it, in the storage only, and nothing had announced it
+	failures map[string]int    // by name, since it was last obtained
+	revoked  map[string]bool   // by name, likewise
 
 	figures Figures
 
@@ -56,6 +56,8 @@ const (
 	// maxFailures is how many failures a minute are recorded one by one: with
 	// on-demand TLS a client chooses for which names certificates are asked.
 	maxFailures = 60
+	// announceTime is how long after a certificate was stored its event may come.
+	announceTime = time.Minute
 	// forgetAfter is how many sweeps a certificate may be missing.
 	forgetAfter = 2
 )
@@ -124,11 +126,11 @@ func (v *inventory) add(s sum, managed bool) bool {
 }
 
 // obtained composes the record of a certificate that was obtained or renewed.
-func (v *inventory) obtained(e event, c *x509.Certificate) audit.Certificate {
+func (v *inventory) obtained(e event) audit.Certificate {
 	r := audit.Certificate{Time: e.time, Names: e.names, Issuer: e.issuer}
-	if c != nil {
-		r = describe(c, e.time)
-		v.add(sumOf(c), true)
+	if e.obtained != nil {
+		r = describe(e.obtained, e.time)
+		v.add(sumOf(e.obtained), true)
 	}
 	if e.issuer != "" {
 		r.Issuer = e.issuer
@@ -218,7 +220,7 @@ func (v *inventory) revocation(e event) audit.Certificate {
 // returns the records of those that no event announced and of those that came
 // near their end, and the time when the next one will.
 func (v *inventory) sweep(list []held, thresholds []time.Duration, now time.Time) (records []audit.Certificate, next time.Time) {
-	here, stored := map[sum]bool{}, map[sum]bool{}
+	here, stored := map[sum]bool{}, map[sum]time.Time{}
 	v.figures.Sites, v.figures.Served = map[string]time.Time{}, map[string]Lifetime{}
 	for _, h := range list {
 		v.figures.site(h)
@@ -230,10 +232,15 @@ func (v *inventory) sweep(list []held, thresholds []time.Duration, now time.Time
 		if h.source == sourceStorage && !now.Before(h.leaf.NotAfter) {
 			continue // what is left of a site that is gone, most likely
 		}
-		if h.source == sourceStorage && v.known[s] == nil && !v.stored[s] {
-			// It is stored before it is announced, which may still come.
-			stored[s], next = true, now
-			continue
+		if h.source == sourceStorage && v.known[s] == nil {
+			since, ok := v.stored[s]
+			if !ok {
+				since = now
+			}
+			if at := since.Add(announceTime); now.Before(at) {
+				stored[s], next = since, earlier(next, at)
+				continue
+			}
 		}
 		if v.add(s, h.managed) {
 			r := describe(h.leaf, now)
@@ -250,9 +257,7 @@ func (v *inventory) sweep(list []held, thresholds []time.Duration, now time.Time
 		}
 		due, at := k.due(h, thresholds, now)
 		records = append(records, due...)
-		if next.IsZero() || !at.IsZero() && at.Before(next) {
-			next = at
-		}
+		next = earlier(next, at)
 	}
 	v.stored = stored
 	for s, k := range v.known {
@@ -263,6 +268,14 @@ func (v *inventory) sweep(list []held, thresholds []time.Duration, now time.Time
 		}
 	}
 	return records, next
+}
+
+// earlier returns the earlier one of two times, of which zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // due returns the records that a certificate has coming, and when it is to be
