@@ -36,8 +36,10 @@ func classify(status int, types []string) content {
 	case http.StatusNotModified:
 		return content{scope: document | script, bare: true}
 	}
-	if len(types) != 1 {
-		return content{scope: document} // net/http or the browser will guess
+	// Without a type net/http or the browser will guess. Of several, in one
+	// line as well, browsers take the last that they know (Fetch section 2.2.2).
+	if len(types) != 1 || strings.IndexByte(types[0], ',') >= 0 {
+		return content{scope: document}
 	}
 	media, _, _ := strings.Cut(types[0], ";")
 	media = strings.ToLower(strings.TrimSpace(media))
@@ -57,6 +59,7 @@ func scopeOf(kind, sub, media string) scope {
 	}
 	switch media {
 	case "text/html", "application/pdf", "multipart/x-mixed-replace",
+		"text/xsl", // XML, to Chromium
 		// These ask the browser to guess (MIME Sniffing section 7).
 		"unknown/unknown", "application/unknown", "*/*":
 		return document
