@@ -196,6 +196,10 @@ func TestCORSGuard(t *testing.T) {
 		{name: "off the list", lines: list, request: from(evil), sent: grant(evil, ""), want: none, mended: origin},
 		{name: "star off the list", lines: list, request: from(evil), sent: grant("*", ""), want: none, mended: origin},
 		{name: "no credentials", lines: "cors https://app.example", request: from("https://app.example"), sent: grant("https://app.example", "true"), want: http.Header{allowOrigin: {"https://app.example"}, allowCredentials: nil}, mended: credentials},
+		{name: "reflected with spaces", profile: Strict, request: from(evil), sent: grant(" "+evil+" ", " true"), want: none, mended: origin},
+		{name: "null with spaces", profile: API, request: from("null"), sent: grant(" null", ""), want: none, mended: origin},
+		{name: "all with spaces", profile: API, request: from(evil), sent: grant("* ", " true"), want: http.Header{allowOrigin: {"* "}, allowCredentials: nil}, mended: credentials},
+		{name: "all with credentials twice", profile: API, request: from(evil), sent: http.Header{allowOrigin: {"*"}, allowCredentials: {"", "true"}}, want: http.Header{allowOrigin: {"*"}, allowCredentials: nil}, mended: credentials},
 		{name: "twice", profile: API, sent: http.Header{allowOrigin: {evil, own}}, want: none, mended: origin},
 	})
 }
