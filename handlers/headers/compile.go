@@ -153,6 +153,7 @@ func (s *settings) cspRule(text, nonced policyText, whole bool) rule {
 // shape gives the policy of a profile what the layers say besides.
 func (s *settings) shape(p *policy) {
 	p.custom, p.bounds = slices.Clone(s.rules), slices.Clone(s.bounds)
+	p.named = s.named()
 	p.rules = slices.DeleteFunc(p.rules, func(r rule) bool {
 		return slices.ContainsFunc(p.custom, func(c Rule) bool { return c.field == r.field && c.When.always() })
 	})
@@ -193,6 +194,21 @@ func (s *settings) shape(p *policy) {
 	if s.reportsTo != "" {
 		p.endpoints = reportingGroup + `="` + s.reportsTo + `"`
 	}
+}
+
+// named are the fields that the site has rules or bounds for.
+func (s *settings) named() map[string]bool {
+	if len(s.rules)+len(s.bounds) == 0 {
+		return nil
+	}
+	m := map[string]bool{}
+	for i := range s.rules {
+		m[s.rules[i].name] = true
+	}
+	for i := range s.bounds {
+		m[s.bounds[i].name] = true
+	}
+	return m
 }
 
 // The rules that are not about one field.

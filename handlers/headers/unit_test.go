@@ -228,6 +228,14 @@ func TestCookies(t *testing.T) {
 			want:   one(name, "b=1; HttpOnly; SameSite=Lax"),
 			mended: []string{"set-cookie:prefix"},
 		},
+		{
+			name: "unknown value", profile: Baseline, sent: one(name, "a=b; Secure; SameSite=Off"),
+			want: one(name, "a=b; Secure; SameSite=Off; SameSite=Lax"), mended: []string{"set-cookie:samesite"},
+		},
+		{
+			name: "attribute twice", profile: Strict, sent: one(name, "a=b; Secure; HttpOnly; SameSite=Strict; SameSite"),
+			want: one(name, "a=b; Secure; HttpOnly; SameSite=Strict; SameSite; SameSite=Lax"), mended: []string{"set-cookie:samesite"},
+		},
 		{name: "counted", profile: API, sent: one(name, "a=b"), want: one(name, "a=b"), mended: []string{"set-cookie"}},
 	})
 }
@@ -269,6 +277,35 @@ func TestOtherSpellingsAreFound(t *testing.T) {
 	}
 }
 
+// spelled makes a handler that puts fields into the header map as they are.
+func spelled(h http.Header) handlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) error {
+		maps.Copy(w.Header(), h)
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+}
+
+func TestSpellingIsNoWayAroundTheSite(t *testing.T) {
+	h := site(t, Strict, "bound X-Bound one_of a\nset X-Set b\nremove X-Removed\nbound X-Odd one_of c")
+	for range 20 { // the order of a map is another one each time
+		res, _ := roundTrip(&server{primary: chain(spelled(http.Header{
+			"x-bound": {"evil"}, "x-set": {"evil"}, "x-removed": {"evil"}, "X-odd": {"evil"},
+			"content-type": {"text/html"}, "Content-Type": {"text/plain"}, "location": {"/a"}, "Location": {"/b"},
+		}), h)}, true, nil)
+		got := map[string]int{}
+		for name, values := range res.Header {
+			got[http.CanonicalHeaderKey(name)] += len(values)
+			if slices.Contains(values, "evil") {
+				t.Fatalf("%s: evil came through", name)
+			}
+		}
+		if got["Content-Type"] != 1 || got["Location"] != 1 {
+			t.Fatalf("%d types and %d locations", got["Content-Type"], got["Location"])
+		}
+	}
+}
+
 func TestClassify(t *testing.T) {
 	tests := []struct {
 		types  []string
@@ -294,6 +331,12 @@ func TestClassify(t *testing.T) {
 		{[]string{"application/octet-stream"}, other, false},
 		{[]string{"application/json"}, other, false},
 		{[]string{"text/plain"}, other, false},
+		// Of several types in one line browsers take the last that they know
+		// (Fetch section 2.2.2).
+		{[]string{"text/plain, text/html"}, document, false},
+		{[]string{"image/png, text/html"}, document, false},
+		{[]string{"text/css,"}, document, false},
+		{[]string{"text/xsl"}, document, false}, // XML, to Chromium
 	}
 	for _, test := range tests {
 		if c := classify(200, test.types); c.scope != test.scope || c.static != test.static || c.bare {
