@@ -44,8 +44,11 @@ func (c *CORS) check() error {
 			continue
 		}
 		u, err := url.Parse(o)
-		if err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != o || o != strings.ToLower(o) {
+		if err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != o || o != strings.ToLower(o) || strings.Contains(o, "*") {
 			return fmt.Errorf("cors: %q is no origin like https://app.example, in small letters", o)
+		}
+		if u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80" {
+			return fmt.Errorf("cors: %q has the usual port: browsers leave it out", o)
 		}
 	}
 	if c.Credentials && len(c.Origins) == 0 {
