@@ -51,6 +51,9 @@ func (b *Bound) provision() error {
 	if !isFieldName(b.Field) {
 		return fmt.Errorf("bound: %q is no name of a header field", b.Field)
 	}
+	if slices.Contains(framing, b.name) {
+		return fmt.Errorf("bound %s: the field is not for bounds: it says how the response is sent, or cookies and cors are for it", b.name)
+	}
 	b.csp = b.name == fields[csp].name || b.name == fields[cspReport].name
 	if err := b.satisfiable(); err != nil {
 		return fmt.Errorf("bound %s: no value can satisfy it: %w", b.name, err)

@@ -2,6 +2,7 @@ package headers
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -284,7 +285,7 @@ func (h *Handler) unmarshalBound(d *caddyfile.Dispenser) error {
 func (h *Handler) addBound(b Bound) error {
 	for i := range h.Bounds {
 		o := &h.Bounds[i]
-		if o.Field != b.Field || b.Param != "" && o.Param != "" && o.Param != b.Param || len(b.OneOf) > 0 && len(o.OneOf) > 0 {
+		if !strings.EqualFold(o.Field, b.Field) || b.Param != "" && o.Param != "" && o.Param != b.Param || len(b.OneOf) > 0 && len(o.OneOf) > 0 {
 			continue
 		}
 		if b.Param != "" {
@@ -298,7 +299,9 @@ func (h *Handler) addBound(b Bound) error {
 		}
 		o.Require, o.Forbid = append(o.Require, b.Require...), append(o.Forbid, b.Forbid...)
 		o.OneOf = append(o.OneOf, b.OneOf...)
-		o.MaxLength = max(o.MaxLength, b.MaxLength)
+		if o.MaxLength == 0 || b.MaxLength > 0 && b.MaxLength < o.MaxLength {
+			o.MaxLength = b.MaxLength
+		}
 		return o.provision()
 	}
 	h.Bounds = append(h.Bounds, b)
