@@ -50,6 +50,22 @@ func classify(status int, types []string) content {
 	return content{scope: scopeOf(kind, sub, media), static: isStatic(kind, sub)}
 }
 
+// retype follows the rules of the site about the type, and tells what is sent.
+func (e *enforcement) retype(h http.Header, status int) content {
+	c := classify(status, h[contentType])
+	if !e.policy.named[contentType] {
+		return c
+	}
+	for i := range e.policy.custom {
+		if e.policy.custom[i].name == contentType {
+			e.follow(h, i, status, c)
+		}
+	}
+	return classify(status, h[contentType])
+}
+
+const contentType = "Content-Type"
+
 func scopeOf(kind, sub, media string) scope {
 	if isScript(sub) {
 		return script

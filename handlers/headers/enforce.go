@@ -172,13 +172,15 @@ func (e *enforcement) apply(status int) {
 	h := e.Header()
 	e.stopLeaks(h)
 	e.guard(h) // before the rules that ask whether the response is for other origins
-	c := classify(status, h["Content-Type"])
+	c := e.retype(h, status)
 	e.nonced = e.rewritten || e.policy.nonce == nonceDocuments && c.scope == document && !c.bare
 	for i := range e.policy.rules {
 		e.enforce(h, &e.policy.rules[i], c)
 	}
 	for i := range e.policy.custom {
-		e.follow(h, i, status, c)
+		if e.policy.custom[i].name != contentType {
+			e.follow(h, i, status, c)
+		}
 	}
 	for i := range e.policy.bounds {
 		e.impose(h, &e.policy.bounds[i])

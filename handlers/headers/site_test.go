@@ -100,6 +100,16 @@ func TestRulesOfTheSite(t *testing.T) {
 	})
 }
 
+func TestTypeOfTheSiteDecidesWhatADocumentIs(t *testing.T) {
+	h := site(t, Baseline, "set Content-Type text/html {\ntypes other\n}\nset X-Page 1 {\ntypes document\n}")
+	res, _ := roundTrip(&server{primary: chain(respond("text/plain", "x"), h)}, true, nil)
+	for name, want := range map[string]string{"Content-Type": "text/html", "Content-Security-Policy": baselineCSP, "X-Page": "1"} {
+		if got := res.Header.Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
 func TestBounds(t *testing.T) {
 	const sts, pol, cc = "Strict-Transport-Security", "Content-Security-Policy", "Cache-Control"
 	runSites(t, []sited{
@@ -233,6 +243,8 @@ func TestPolicyIsMerged(t *testing.T) {
 	tests := []struct{ name, profile, lines, want, reportOnly string }{
 		{"add", Strict, "csp {\n+script-src https://cdn.example\n}", strings.Replace(strictCSP, "script-src 'self'", "script-src 'self' https://cdn.example", 1), ""},
 		{"add to the fallback", Strict, "csp replace {\ndefault-src 'self'\n+img-src data:\n}", "default-src 'self'; img-src 'self' data:", ""},
+		{"add to the nearest fallback", Strict, "csp replace {\ndefault-src https:\nscript-src 'none'\n+script-src-elem https://a.example\n}", "default-src https:; script-src 'none'; script-src-elem https://a.example", ""},
+		{"add to the second fallback", Strict, "csp replace {\ndefault-src https:\nchild-src 'self'\n+frame-src https://a.example\n}", "default-src https:; child-src 'self'; frame-src 'self' https://a.example", ""},
 		{"add to none", Strict, "csp {\n+object-src https://x.example\n}", strings.Replace(strictCSP, "object-src 'none'", "object-src https://x.example", 1), ""},
 		{"set", Strict, "csp {\nimg-src *\n}", strings.Replace(strictCSP, "img-src 'self'", "img-src *", 1), ""},
 		{"remove", Baseline, "csp {\n-upgrade-insecure-requests\n}", plainBaselineCSP, ""},
