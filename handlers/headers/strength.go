@@ -6,7 +6,7 @@ import (
 )
 
 // whatever accepts any value: the rule only fills a gap.
-func whatever(string) bool { return true }
+func whatever(v string) bool { return strings.TrimSpace(v) != "" }
 
 // oneOf accepts the given values.
 func oneOf(values ...string) func(string) bool {

@@ -110,6 +110,7 @@ func TestStrongerValuesStay(t *testing.T) {
 		{name: "frames twice", profile: Baseline, sent: http.Header{xfo: {"DENY", "DENY"}}, want: one(xfo, "DENY"), mended: []string{"frame-options"}},
 		{name: "referrer kept back", profile: Baseline, sent: one(ref, "unsafe-url, no-referrer"), want: one(ref, "unsafe-url, no-referrer")},
 		{name: "referrer given away", profile: Baseline, sent: one(ref, "no-referrer, unsafe-url"), want: one(ref, "strict-origin-when-cross-origin"), mended: []string{"referrer-policy"}},
+		{name: "opener blank", profile: Baseline, sent: one(cop, " "), want: one(cop, "same-origin-allow-popups"), mended: []string{"coop"}},
 		{name: "opener chosen", profile: Baseline, sent: one(cop, "unsafe-none"), want: one(cop, "unsafe-none")},
 		{name: "opener weaker", profile: Strict, sent: one(cop, "unsafe-none"), want: one(cop, "same-origin"), mended: []string{"coop"}},
 	})
