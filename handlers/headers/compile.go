@@ -168,7 +168,13 @@ func (s *settings) shape(p *policy) {
 		p.custom[i].report = s.reports(p.custom[i].rule)
 	}
 	for i := range p.bounds {
-		p.bounds[i].report = s.reports(boundRule(p.bounds[i].name))
+		b := &p.bounds[i]
+		b.report = s.reports(boundRule(b.name))
+		for j := range p.rules {
+			if fields[p.rules[j].field].name == b.name && !b.report {
+				p.rules[j].within(b)
+			}
+		}
 	}
 	p.only = reportOnly{
 		leaks: s.reports(leaksRule), cookies: s.reports(cookieRule),
@@ -193,6 +199,21 @@ func (s *settings) shape(p *policy) {
 	}
 	if s.reportsTo != "" {
 		p.endpoints = reportingGroup + `="` + s.reportsTo + `"`
+	}
+}
+
+// within brings what the profile itself sends into the bounds, so that it is no
+// finding of each response.
+func (r *rule) within(b *Bound) {
+	for _, v := range []*string{&r.value, &r.plain} {
+		if *v != "" && !b.holds(*v) {
+			*v = b.fit(*v)
+		}
+	}
+	for _, t := range []*template{&r.nonced, &r.plainNonced} {
+		if *t != nil {
+			*t = strings.Split(b.fit(strings.Join(*t, nonceSource)), nonceSource)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package headers
 
 import (
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -131,11 +132,22 @@ func TestBounds(t *testing.T) {
 		{name: "too long", lines: "bound " + cc + " max max-age 60", sent: one(cc, "public, max-age=600"), want: one(cc, "public, max-age=60"), mended: []string{"cache-control"}},
 		{name: "no number", lines: "bound " + cc + " max max-age 60", sent: one(cc, "max-age=x"), want: one(cc, "max-age=0"), mended: []string{"cache-control"}},
 		{name: "within", lines: "bound " + cc + " max max-age 60", sent: one(cc, "max-age=6"), want: one(cc, "max-age=6")},
+		{name: "of the profile", lines: "bound " + sts + " max max-age 600", want: one(sts, "max-age=600")},
+		{name: "of the profile, reported", lines: "bound " + sts + " max max-age 600\nreport hsts", sent: one(sts, oneYear), want: one(sts, oneYear), reported: []string{"hsts"}},
 		{name: "missing", lines: "bound X-A one_of a b", want: http.Header{"X-A": nil}},
 		{name: "one of", lines: "bound X-A one_of a b", sent: one("X-A", "c"), want: one("X-A", "a"), mended: []string{"x-a"}, wrong: []audit.Header{{Name: "X-A"}}},
 		{name: "length", lines: "bound X-A max_length 3", sent: one("X-A", "1234"), want: http.Header{"X-A": nil}, mended: []string{"x-a"}},
 		{name: "reported", lines: "bound X-A max_length 3\nreport x-a", sent: one("X-A", "1234"), want: one("X-A", "1234"), reported: []string{"x-a"}},
 	})
+}
+
+func TestPolicyWithANonceIsMadeWithinItsBounds(t *testing.T) {
+	h := site(t, Baseline, "bound Content-Security-Policy forbid 'unsafe-inline' https:\nnonces")
+	res, event := roundTrip(&server{primary: chain(respond("text/html", "x"), h)}, true, nil)
+	want := regexp.MustCompile(`; script-src 'nonce-[A-Za-z0-9+/]{22}' 'strict-dynamic'; worker-src`)
+	if got := res.Header.Get("Content-Security-Policy"); !want.MatchString(got) || len(event.Mended) > 0 {
+		t.Errorf("%q, mended %q", got, event.Mended)
+	}
 }
 
 func TestReportModeChangesNothing(t *testing.T) {
