@@ -257,12 +257,12 @@ func (m *markup) inDeclaration(c byte) {
 			m.state = bogus
 		}
 	case openCDATA:
-		switch {
-		case c == cdata[m.size]:
+		switch c {
+		case cdata[m.size]:
 			if m.size++; m.size == len(cdata) {
 				m.state, m.dashes = inCDATA, 0
 			}
-		case c == '>':
+		case '>':
 			m.state = inData
 		default:
 			m.state = bogus

@@ -89,7 +89,7 @@ func parseList(body []byte) ([]report, error) {
 	if _, err := d.Token(); err != nil {
 		return nil, fmt.Errorf("reading the end of a list of reports: %w", err)
 	}
-	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // Token does not wrap it
+	if _, err := d.Token(); err != io.EOF {
 		return nil, errors.New("there is more after the list of reports")
 	}
 	return list, nil

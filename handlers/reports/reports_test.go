@@ -176,7 +176,7 @@ func TestSlowBodiesAreNotWaitedFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
 	_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: shop.example.com\r\nContent-Type: "+typeReports+"\r\nContent-Length: 1000\r\n\r\n[")
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
