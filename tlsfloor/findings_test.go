@@ -91,7 +91,8 @@ func TestFindings(t *testing.T) {
 
 		{
 			"suites of 1.3, which nobody can choose, without the wrapper",
-			config(policies(`{"protocol_min":"tls1.3"}`)), tlsfloor.Rules{Min: "1.3", Suites: []string{"TLS_AES_256_GCM_SHA384"}},
+			config(policies(`{"protocol_min":"tls1.3"}`)),
+			tlsfloor.Rules{Min: "1.3", Suites: []string{"TLS_AES_256_GCM_SHA384"}},
 			[]one{{tlsfloor.Suites, "srv0", 0, "TLS_AES_128_GCM_SHA256 TLS_CHACHA20_POLY1305_SHA256"}},
 		},
 		{"suites of 1.3 with the wrapper", config(covered + policies(`{"protocol_min":"tls1.3"}`)), tlsfloor.Rules{Min: "1.3", Suites: []string{"TLS_AES_256_GCM_SHA384"}}, nil},
@@ -149,13 +150,15 @@ func TestFindings(t *testing.T) {
 		{
 			"a host with client certificates, redirected",
 			config(policies(`{"client_authentication":{`+pool+`}}`)+`,"routes":[`+site("a.example")+`]`, onHTTP+`"routes":[{"handle":[`+respond+`]}]`),
-			tlsfloor.Rules{ClientAuth: []string{"a.example"}}, nil,
+			tlsfloor.Rules{ClientAuth: []string{"a.example"}},
+			nil,
 		},
 
 		{
 			"HSTS and a plain site of all hosts by a path",
 			config(covered+policies(`{}`)+`,"routes":[`+site("a.example")+`]`, `"listen":[":8080"],"automatic_https":{"disable":true},"routes":[{"match":[{"host":["b.example"]},{"path":["/x"]}],"handle":[`+respond+`]}]`),
-			tlsfloor.Rules{}, []one{{tlsfloor.HSTS, "srv1", -1, "without TLS a.example is answered"}},
+			tlsfloor.Rules{},
+			[]one{{tlsfloor.HSTS, "srv1", -1, "without TLS a.example is answered"}},
 		},
 		{"HSTS, redirected by automatic HTTPS", config(covered + policies(`{}`) + `,"routes":[` + site("a.example") + `]`), tlsfloor.Rules{}, nil},
 		{"HSTS and a plain site", config(covered+policies(`{}`)+`,"routes":[`+site("a.example")+`]`, onHTTP+`"routes":[`+site("a.example")+`]`), tlsfloor.Rules{}, []one{{tlsfloor.HSTS, "srv1", -1, "without TLS a.example is answered"}}},
