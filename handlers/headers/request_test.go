@@ -82,6 +82,10 @@ func TestRequests(t *testing.T) {
 	limits := "request {\nmax_url 20\nmax_headers 3\nmax_header 50\nmax_body 10\n}"
 	tests := []asked{
 		{name: "spoofed", request: with("X-Forwarded-For", "1.2.3.4", "X-Real-Ip", "1.2.3.4", "Forwarded", "for=x"), want: map[string][]string{"X-Forwarded-For": nil, "X-Real-Ip": nil, "Forwarded": nil}, mended: []string{forwardedRule}},
+		{
+			name: "spoofed in other words", request: with("Client-Ip", "1", "Fly-Client-Ip", "1", "Cf-Connecting-Ipv6", "1", "X-Azure-Clientip", "1", "X-Http-Host-Override", "1", "Wl-Proxy-Client-Ip", "1", "X-Appengine-User-Ip", "1", "X-Vercel-Forwarded-For", "1"),
+			want: map[string][]string{"Client-Ip": nil, "Fly-Client-Ip": nil, "Cf-Connecting-Ipv6": nil, "X-Azure-Clientip": nil, "X-Http-Host-Override": nil, "Wl-Proxy-Client-Ip": nil, "X-Appengine-User-Ip": nil, "X-Vercel-Forwarded-For": nil}, mended: []string{forwardedRule},
+		},
 		{name: "identity", request: with("X-Remote-User", "root", "X-Ssl-Client-Verify", "SUCCESS"), want: map[string][]string{"X-Remote-User": nil, "X-Ssl-Client-Verify": nil}, mended: []string{identityRule}},
 		{name: "from a trusted proxy", trusted: true, request: with("X-Forwarded-For", "1.2.3.4", "X-Remote-User", "ann"), want: map[string][]string{"X-Forwarded-For": {"1.2.3.4"}, "X-Remote-User": {"ann"}}},
 		{name: "spoofed, reported", lines: "report " + forwardedRule, request: with("X-Forwarded-For", "1.2.3.4"), want: map[string][]string{"X-Forwarded-For": {"1.2.3.4"}}, reported: []string{forwardedRule}},
