@@ -154,14 +154,20 @@ func (e *enforcement) stopAnnouncements(h http.Header) {
 	h["Trailer"] = []string{strings.Join(kept, ", ")}
 }
 
-// trailers removes leaks among what handlers put into the header map after
-// it was sent: net/http sends trailers from there, once the handlers are done.
+// trailers removes leaks and unsafe values among what handlers put into the header
+// map after it was sent: net/http sends trailers from there, once the handlers are
+// done.
 func (e *enforcement) trailers() {
 	h := e.Header()
 	before := len(e.mended) + len(e.reported)
-	for key := range h {
-		if name, ok := strings.CutPrefix(key, http.TrailerPrefix); ok {
-			e.stopLeak(h, key, canonical(name))
+	announced := h["Trailer"]
+	for key, values := range h {
+		name, prefixed := strings.CutPrefix(key, http.TrailerPrefix)
+		if !prefixed && (len(announced) == 0 || !hasDirective(announced, key)) {
+			continue
+		}
+		if name = canonical(name); !e.stopLeak(h, key, name) && !passable(values) {
+			e.stopValues(h, key, name, values)
 		}
 	}
 	if len(e.mended)+len(e.reported) > before {
