@@ -249,53 +249,6 @@ func (e *enforcement) review(r *rule, value string, theirs []string, c content) 
 	}
 }
 
-// limitStorage applies the cache rule to Cache-Control.
-func (e *enforcement) limitStorage(h http.Header, c content) {
-	f := &fields[cacheControl]
-	if e.nonced { // a nonce that somebody stores is no nonce
-		e.set(h, cacheControl, privateNoStore)
-		return
-	}
-	if e.stored {
-		return
-	}
-	theirs := without(noStore, h[f.name])
-	explicit := len(theirs) > 0
-	switch e.policy.cache {
-	case noStoreAuthenticated:
-		if !e.authenticated(h) || hasDirective(theirs, "public") || c.static && explicit {
-			return
-		}
-	case noStoreDynamic:
-		if c.static && explicit {
-			return
-		}
-	case noStoreNever:
-		return
-	}
-	if hasDirective(theirs, noStore) {
-		return
-	}
-	if explicit || e.policy.only.cache {
-		e.find(f.rule, e.policy.only.cache, f.name, first(theirs))
-	}
-	if !e.policy.only.cache {
-		e.set(h, cacheControl, noStore)
-	}
-}
-
-func first(values []string) string {
-	if len(values) == 0 {
-		return ""
-	}
-	return values[0]
-}
-
-// authenticated tells whether the response is for somebody in particular.
-func (e *enforcement) authenticated(h http.Header) bool {
-	return e.authorized || len(h["Set-Cookie"]) > 0 || e.event != nil && e.event.User != ""
-}
-
 // value returns what r asks for on this connection, empty for nothing.
 func (e *enforcement) value(r *rule) string {
 	if e.secure {

@@ -173,6 +173,15 @@ func TestCacheControl(t *testing.T) {
 		{name: "user", profile: Baseline, user: "ann", sent: with("text/html", "private"), want: one(name, noStore), mended: weak},
 		{name: "cookie", profile: Baseline, sent: cookie(with("text/html", "max-age=60")), want: one(name, noStore), mended: weak},
 		{name: "cookie, public", profile: Baseline, sent: cookie(with("text/html", "Public, max-age=60")), want: one(name, "Public, max-age=60")},
+		{
+			name: "user, for caches of others", profile: Baseline, user: "ann", mended: weak,
+			sent: http.Header{"Content-Type": {"text/html"}, name: {"no-store"}, "Cdn-Cache-Control": {"max-age=60"}, "Surrogate-Control": {"max-age=60"}},
+			want: http.Header{name: {noStore}, "Cdn-Cache-Control": nil, "Surrogate-Control": nil},
+		},
+		{
+			name: "anonymous, for caches of others", profile: Baseline,
+			sent: http.Header{"Content-Type": {"text/html"}, "Cdn-Cache-Control": {"max-age=60"}}, want: one("Cdn-Cache-Control", "max-age=60"),
+		},
 		{name: "user, static", profile: Baseline, user: "ann", sent: with("text/css", "max-age=60"), want: one(name, "max-age=60")},
 		{name: "dynamic", profile: Strict, sent: with("text/html", "public, max-age=60"), want: one(name, noStore), mended: weak},
 		{name: "forbidden already", profile: Strict, sent: with("text/html", "no-cache, no-store"), want: one(name, "no-cache, no-store")},
@@ -304,6 +313,30 @@ func TestSpellingIsNoWayAroundTheSite(t *testing.T) {
 		if got["Content-Type"] != 1 || got["Location"] != 1 {
 			t.Fatalf("%d types and %d locations", got["Content-Type"], got["Location"])
 		}
+	}
+}
+
+// Trailers come after the header was judged.
+func TestTrailersAreCleaned(t *testing.T) {
+	h := provisioned(t, Handler{Profile: Strict})
+	last := func(w http.ResponseWriter, r *http.Request) error {
+		w.Header().Set("Trailer", "X-Sum, X-Bad")
+		if err := respond("text/plain", "x")(w, r); err != nil {
+			return err
+		}
+		w.Header()["X-Sum"], w.Header()["X-Bad"] = []string{"1"}, []string{"a\x00b"}
+		w.Header()[http.TrailerPrefix+"X-Worse"] = []string{"a\x1bb", "fine"}
+		w.Header()[http.TrailerPrefix+"X-Long"] = []string{strings.Repeat("a", maxValueLength+1)}
+		w.Header()[http.TrailerPrefix+"X-Powered-By"] = []string{"PHP"}
+		return nil
+	}
+	rec := httptest.NewRecorder()
+	(&server{primary: chain(last, h)}).ServeHTTP(rec, get())
+	want := http.Header{"X-Sum": {"1"}, "X-Worse": {"fine"}}
+	got := rec.Result().Trailer
+	maps.DeleteFunc(got, func(_ string, values []string) bool { return len(values) == 0 })
+	if !maps.EqualFunc(got, want, slices.Equal) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 
