@@ -154,6 +154,11 @@ func (e *enforcement) commit(status int) {
 func (e *enforcement) inform(int) {
 	h := e.Header()
 	e.stopLeaks(h)
+	for name := range e.policy.named {
+		if len(h[name]) > 0 {
+			e.removed(h, name, name)
+		}
+	}
 	for i := range e.policy.rules[:e.policy.always] {
 		r := &e.policy.rules[i]
 		name := fields[r.field].name

@@ -1,6 +1,7 @@
 package headers
 
 import (
+	"io"
 	"net/http"
 	"regexp"
 	"slices"
@@ -108,6 +109,28 @@ func TestTypeOfTheSiteDecidesWhatADocumentIs(t *testing.T) {
 		if got := res.Header.Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
+	}
+}
+
+func TestRemovedFieldsLeaveNeitherEarlyNorLate(t *testing.T) {
+	srv := start(t, &server{primary: chain(func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("X-Internal", "early")
+		w.Header().Set("Link", "</a.css>; rel=preload")
+		w.WriteHeader(http.StatusEarlyHints)
+		_, err := io.WriteString(w, "x")
+		_ = http.NewResponseController(w).Flush() // so that there can be trailers
+		w.Header().Set(http.TrailerPrefix+"X-Internal", "late")
+		w.Header().Set(http.TrailerPrefix+"X-Sum", "1")
+		return err
+	}, site(t, Baseline, "remove X-Internal"))}, "h1")
+	final, trailer, early := exchangeAll(t, srv)
+	for _, h := range append(early, final, trailer) {
+		if h.Get("X-Internal") != "" {
+			t.Errorf("%v", h)
+		}
+	}
+	if len(early) != 1 || early[0].Get("Link") == "" || trailer.Get("X-Sum") != "1" {
+		t.Errorf("early %v, trailer %v", early, trailer)
 	}
 }
 

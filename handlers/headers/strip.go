@@ -166,7 +166,7 @@ func (e *enforcement) trailers() {
 		if !prefixed && (len(announced) == 0 || !hasDirective(announced, key)) {
 			continue
 		}
-		if name = canonical(name); !e.stopLeak(h, key, name) && !passable(values) {
+		if name = canonical(name); !e.stopLeak(h, key, name) && !e.removed(h, key, name) && !passable(values) {
 			e.stopValues(h, key, name, values)
 		}
 	}
