@@ -70,7 +70,8 @@ func TestWhatIsTakenForCaddysDefaultsIsThat(t *testing.T) {
 	}
 	// A floor of one suite and one group that no policy has finds all there are.
 	found, err := tlsfloor.Findings([]byte(`{"apps":{"http":{"servers":{"srv0":{"listen":[":443"]}}}}}`), tlsfloor.Rules{
-		Suites: []string{"TLS_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"}, Groups: []string{"secp521r1"},
+		Suites: []string{"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"},
+		Groups: []string{"secp521r1"},
 	})
 	if err != nil || len(found) != 2 {
 		t.Fatal(found, err)

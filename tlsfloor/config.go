@@ -174,6 +174,18 @@ func hostsOf(routes []any) (list []string) {
 	return list
 }
 
+// hostsOfRoute are the hosts that a route is for; none if it is for all.
+func hostsOfRoute(route map[string]any) (list []string) {
+	for _, set := range objects(route["match"]) {
+		hosts := texts(set["host"])
+		if len(hosts) == 0 {
+			return nil
+		}
+		list = append(list, hosts...)
+	}
+	return list
+}
+
 // matches reports whether a pattern, which is a name or has a star in the place
 // of labels, is for a host.
 func matches(pattern, host string) bool {

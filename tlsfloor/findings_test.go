@@ -86,8 +86,21 @@ func TestFindings(t *testing.T) {
 
 		{"a suite with CBC", config(policies(`{"cipher_suites":["TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA","TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]}`)), tlsfloor.Rules{}, []one{{tlsfloor.Suites, "srv0", 0, "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"}}},
 		{"suites of 1.2 are nothing to 1.3", config(policies(`{"protocol_min":"tls1.3","cipher_suites":["TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"]}`)), tlsfloor.Rules{}, nil},
-		{"more suites than chosen", config(policies(`{}`)), tlsfloor.Rules{Suites: []string{"TLS_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"}}, []one{{tlsfloor.Suites, "srv0", 0, "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"}}},
-		{"the suites that are chosen", config(policies(`{"cipher_suites":["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"]}`)), tlsfloor.Rules{Suites: []string{"TLS_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"}}, nil},
+		{"more suites than chosen", config(covered + policies(`{}`)), tlsfloor.Rules{Suites: []string{"TLS_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"}}, []one{{tlsfloor.Suites, "srv0", 0, "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"}}},
+		{"the suites that are chosen", config(covered + policies(`{"cipher_suites":["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"]}`)), tlsfloor.Rules{Suites: []string{"TLS_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"}}, nil},
+
+		{
+			"suites of 1.3, which nobody can choose, without the wrapper",
+			config(policies(`{"protocol_min":"tls1.3"}`)),
+			tlsfloor.Rules{Min: "1.3", Suites: []string{"TLS_AES_256_GCM_SHA384"}},
+			[]one{{tlsfloor.Suites, "srv0", 0, "TLS_AES_128_GCM_SHA256 TLS_CHACHA20_POLY1305_SHA256"}},
+		},
+		{"suites of 1.3 with the wrapper", config(covered + policies(`{"protocol_min":"tls1.3"}`)), tlsfloor.Rules{Min: "1.3", Suites: []string{"TLS_AES_256_GCM_SHA384"}}, nil},
+		{
+			"names in other letters, which Caddy reads as well",
+			config(`"Listen":[":443"],"TLS_Connection_Policies":[{"Protocol_Min":"tls1.2","Insecure_Secrets_Log":"/keys"}]`), min13,
+			[]one{{tlsfloor.Version, "srv0", 0, "TLS 1.2"}, {tlsfloor.SecretsLog, "srv0", 0, "insecure_secrets_log"}},
+		},
 
 		{"more groups than chosen", config(policies(`{"curves":["x25519","secp521r1"]}`)), tlsfloor.Rules{Groups: []string{"x25519"}}, []one{{tlsfloor.Groups, "srv0", 0, "secp521r1"}}},
 		{"Caddy's own groups", config(policies(`{}`)), tlsfloor.Rules{Groups: []string{"x25519mlkem768"}}, []one{{tlsfloor.Groups, "srv0", 0, "x25519 secp256r1"}}},
@@ -122,6 +135,31 @@ func TestFindings(t *testing.T) {
 		{"a host that nobody serves", config(policies(`{}`) + `,"routes":[` + site("a.example") + `]`), tlsfloor.Rules{ClientAuth: []string{"b.example"}}, []one{{tlsfloor.ClientAuth, "", -1, "no site b.example"}}},
 		{"a request for another host than the handshake's", config(`"strict_sni_host":false,` + policies(`{"client_authentication":{`+pool+`}}`)), tlsfloor.Rules{ClientAuth: []string{"*"}}, []one{{tlsfloor.ClientAuth, "srv0", -1, "strict_sni_host false"}}},
 
+		{
+			"a host with client certificates, without TLS beside",
+			config(policies(`{"client_authentication":{`+pool+`}}`)+`,"routes":[`+site("a.example")+`]`, `"listen":[":8080"],"automatic_https":{"disable":true},"routes":[`+site("a.example")+`]`),
+			tlsfloor.Rules{ClientAuth: []string{"*.example", "a.example"}},
+			[]one{{tlsfloor.ClientAuth, "srv1", -1, "without TLS a.example is answered"}},
+		},
+		{
+			"all hosts with client certificates, without TLS beside",
+			config(policies(`{"client_authentication":{`+pool+`}}`)+`,"routes":[`+site("a.example")+`]`, `"listen":[":8080"],"routes":[{"handle":[`+respond+`]}]`),
+			tlsfloor.Rules{ClientAuth: []string{"*"}},
+			[]one{{tlsfloor.ClientAuth, "srv1", -1, "without TLS every host is answered"}},
+		},
+		{
+			"a host with client certificates, redirected",
+			config(policies(`{"client_authentication":{`+pool+`}}`)+`,"routes":[`+site("a.example")+`]`, onHTTP+`"routes":[{"handle":[`+respond+`]}]`),
+			tlsfloor.Rules{ClientAuth: []string{"a.example"}},
+			nil,
+		},
+
+		{
+			"HSTS and a plain site of all hosts by a path",
+			config(covered+policies(`{}`)+`,"routes":[`+site("a.example")+`]`, `"listen":[":8080"],"automatic_https":{"disable":true},"routes":[{"match":[{"host":["b.example"]},{"path":["/x"]}],"handle":[`+respond+`]}]`),
+			tlsfloor.Rules{},
+			[]one{{tlsfloor.HSTS, "srv1", -1, "without TLS a.example is answered"}},
+		},
 		{"HSTS, redirected by automatic HTTPS", config(covered + policies(`{}`) + `,"routes":[` + site("a.example") + `]`), tlsfloor.Rules{}, nil},
 		{"HSTS and a plain site", config(covered+policies(`{}`)+`,"routes":[`+site("a.example")+`]`, onHTTP+`"routes":[`+site("a.example")+`]`), tlsfloor.Rules{}, []one{{tlsfloor.HSTS, "srv1", -1, "without TLS a.example is answered"}}},
 		{"a plain site of another host", config(covered+policies(`{}`)+`,"routes":[`+site("a.example")+`]`, onHTTP+`"routes":[`+site("b.example")+`]`), tlsfloor.Rules{}, nil},
@@ -205,6 +243,20 @@ func TestWhatIsNoConfigurationIsAnError(t *testing.T) {
 		if _, err := tlsfloor.Findings([]byte(config), tlsfloor.Rules{}); err == nil {
 			t.Errorf("%q is taken for a configuration", config)
 		}
+	}
+}
+
+func TestNamesThatAreThereTwiceAreAnError(t *testing.T) {
+	for _, server := range []string{
+		policies(`{"protocol_min":"tls1.3","Protocol_Min":"tls1.2"}`),
+		policies(`{}`) + `,"TLS_connection_policies":[]`,
+	} {
+		if got, err := tlsfloor.Findings(config(server), tlsfloor.Rules{}); err == nil {
+			t.Errorf("%s: %v", server, got)
+		}
+	}
+	if _, err := tlsfloor.Findings([]byte(`{"apps":{"http":{"servers":{"Routes":{},"routes":{"errors":{}}}}}}`), tlsfloor.Rules{}); err != nil {
+		t.Errorf("names of servers: %v", err)
 	}
 }
 

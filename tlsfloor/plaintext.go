@@ -29,6 +29,60 @@ func plaintext(servers []server, s *server) (list []Finding) {
 	return list
 }
 
+// openly finds the hosts for which client certificates are asked and that can be
+// reached without TLS, where nobody has one.
+func (r *Rules) openly(servers []server) (list []Finding) {
+	for i := range servers {
+		p := &servers[i]
+		if !p.plain {
+			continue
+		}
+		seen := map[string]bool{}
+		for _, asked := range r.ClientAuth {
+			for _, host := range p.under(asked) {
+				at, reached := p.reached(host, fronted(servers, host))
+				if !reached || seen[at] {
+					continue
+				}
+				seen[at] = true
+				list = append(list, Finding{
+					Kind: ClientAuth, Server: p.name, Policy: -1, Pointer: at,
+					Have: "without TLS " + nameOf(host) + " is answered", Want: requireAndVerify + " for " + asked,
+					Remedy: "redirect there (redir https://{host}{uri} permanent), or serve it with TLS alone",
+				})
+			}
+		}
+	}
+	return list
+}
+
+// under are the names by which a server may be asked for a host, which may have a
+// star; the empty one is any other.
+func (s *server) under(host string) (names []string) {
+	for _, h := range s.hosts {
+		if host == "*" || matches(host, h) {
+			names = append(names, h)
+		}
+	}
+	switch {
+	case host == "*":
+		names = append(names, "")
+	case !slices.Contains(names, host):
+		names = append(names, host)
+	}
+	return names
+}
+
+// fronted is the server with TLS that has a host, and an empty one if none has.
+func fronted(servers []server, host string) *server {
+	for i := range servers {
+		if s := &servers[i]; len(s.policies) > 0 && (host == "" || s.serves(host)) {
+			return s
+		}
+	}
+	return new(server)
+}
+
 func nameOf(host string) string {
 	if host == "" {
 		return "every host"
@@ -43,7 +97,7 @@ func (s *server) strictHosts() (list []string) {
 		if !s.covered && !setsHSTS(route["handle"], 0) {
 			continue
 		}
-		hosts := hostsOf([]any{route})
+		hosts := hostsOfRoute(route)
 		if len(hosts) == 0 {
 			hosts = []string{""}
 		}
@@ -94,7 +148,7 @@ func hasHSTS(fields map[string]any) bool {
 // empty, is answered by this one without TLS, and not redirected; and where.
 func (s *server) reached(host string, strict *server) (pointer string, reached bool) {
 	for i, route := range objects(s.routes) {
-		hosts := hostsOf([]any{route})
+		hosts := hostsOfRoute(route)
 		switch {
 		case len(hosts) == 0 && strict.redirects && s.onHTTP:
 			return "", false // automatic HTTPS puts its redirects before such a route

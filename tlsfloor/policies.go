@@ -26,6 +26,10 @@ func (r *Rules) policies(s *server) (list []Finding) {
 			list = append(list, s.find(p, Suites, strings.Join(extra, " "), "no more than "+strings.Join(want, " "),
 				"in the site's tls write ciphers "+strings.Join(want, " ")+" (JSON: cipher_suites)"))
 		}
+		if left := r.leftOut(); len(left) > 0 && !s.covered && p.max != "tls1.2" {
+			list = append(list, s.find(p, Suites, strings.Join(left, " "), "no suite of TLS 1.3 that the floor has not",
+				"list the listener wrapper soc2 for the server: nobody can choose among the suites of TLS 1.3, and it refuses requests with the others"))
+		}
 		if extra := without(p.groups, r.groups()); len(extra) > 0 {
 			want := slices.DeleteFunc(slices.Clone(r.groups()), inCaddyUnknown)
 			list = append(list, s.find(p, Groups, strings.Join(extra, " "), "no more than "+strings.Join(want, " "),
@@ -102,6 +106,16 @@ func (r *Rules) version(s *server, p *policy) (Finding, bool) {
 func (r *Rules) tls12Suites() (list []string) {
 	for _, id := range r.suites() {
 		if !isTLS13(id) {
+			list = append(list, suiteNames[id])
+		}
+	}
+	return list
+}
+
+// leftOut are the suites of TLS 1.3 that the floor has not.
+func (r *Rules) leftOut() (list []string) {
+	for _, id := range tls13Suites {
+		if !slices.Contains(r.suites(), id) {
 			list = append(list, suiteNames[id])
 		}
 	}

@@ -90,7 +90,8 @@ func (f Finding) String() string {
 
 // Findings holds a configuration of Caddy, in JSON, against rules. The order of
 // the findings is that of the servers' names, and within a server that of the
-// kinds. It has an error if the configuration is no JSON object.
+// kinds. It has an error if the configuration is no JSON object, or has a member
+// twice in different letters.
 //
 // What automatic HTTPS will add is taken into account: a connection policy
 // where hosts are served and none is given, and redirects. Placeholders are not
@@ -100,6 +101,9 @@ func Findings(config []byte, r Rules) ([]Finding, error) {
 	var doc map[string]any
 	if err := json.Unmarshal(config, &doc); err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	if err := respell(doc, true); err != nil {
+		return nil, err
 	}
 	servers := read(doc)
 	var list []Finding
@@ -112,5 +116,6 @@ func Findings(config []byte, r Rules) ([]Finding, error) {
 			list = append(list, r.Upstream.check(s)...)
 		}
 	}
+	list = append(list, r.openly(servers)...)
 	return append(list, r.unserved(servers)...), nil
 }

@@ -51,6 +51,9 @@ func (b *Bound) provision() error {
 	if !isFieldName(b.Field) {
 		return fmt.Errorf("bound: %q is no name of a header field", b.Field)
 	}
+	if slices.Contains(framing, b.name) {
+		return fmt.Errorf("bound %s: the field is not for bounds: it says how the response is sent, or cookies and cors are for it", b.name)
+	}
 	b.csp = b.name == fields[csp].name || b.name == fields[cspReport].name
 	if err := b.satisfiable(); err != nil {
 		return fmt.Errorf("bound %s: no value can satisfy it: %w", b.name, err)
@@ -145,8 +148,8 @@ func (b *Bound) holdsNumber(value string) bool {
 		if !strings.EqualFold(strings.TrimSpace(name), b.Param) {
 			continue
 		}
-		n, err := strconv.ParseInt(strings.Trim(strings.TrimSpace(arg), `"`), 10, 64)
-		if found || err != nil || b.Min != nil && n < *b.Min || b.Max != nil && n > *b.Max {
+		n, ok := number(strings.TrimSpace(arg))
+		if found || !ok || b.Min != nil && n < *b.Min || b.Max != nil && n > *b.Max {
 			return false
 		}
 		found = true
@@ -202,7 +205,7 @@ func (b *Bound) fit(value string) string {
 			continue
 		}
 		if b.Param != "" && strings.EqualFold(name, b.Param) {
-			if piece = b.number(piece); slices.ContainsFunc(parts, b.isParam) {
+			if piece = b.moved(piece); slices.ContainsFunc(parts, b.isParam) {
 				continue // the first one counts
 			}
 		}
@@ -224,17 +227,17 @@ func (b *Bound) isParam(part string) bool {
 	return strings.EqualFold(strings.TrimSpace(name), b.Param)
 }
 
-// number returns name=number in the bounds.
-func (b *Bound) number(part string) string {
+// moved returns name=number in the bounds.
+func (b *Bound) moved(part string) string {
 	name, arg, _ := strings.Cut(part, "=")
-	n, err := strconv.ParseInt(strings.Trim(strings.TrimSpace(arg), `"`), 10, 64)
-	if err == nil && b.Min != nil {
+	n, ok := number(strings.TrimSpace(arg))
+	if ok && b.Min != nil {
 		n = max(n, *b.Min)
 	}
-	if err == nil && b.Max != nil {
+	if ok && b.Max != nil {
 		n = min(n, *b.Max)
 	}
-	if err != nil { // what it means is anybody's guess
+	if !ok { // what it means is anybody's guess
 		n = 0
 		if b.Min != nil {
 			n = *b.Min

@@ -2,11 +2,11 @@ package headers
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/dustin/go-humanize"
 )
 
 // ParseCaddyfile sets up a route from the soc2_headers directive. For the
@@ -284,7 +284,7 @@ func (h *Handler) unmarshalBound(d *caddyfile.Dispenser) error {
 func (h *Handler) addBound(b Bound) error {
 	for i := range h.Bounds {
 		o := &h.Bounds[i]
-		if o.Field != b.Field || b.Param != "" && o.Param != "" && o.Param != b.Param || len(b.OneOf) > 0 && len(o.OneOf) > 0 {
+		if !strings.EqualFold(o.Field, b.Field) || b.Param != "" && o.Param != "" && o.Param != b.Param || len(b.OneOf) > 0 && len(o.OneOf) > 0 {
 			continue
 		}
 		if b.Param != "" {
@@ -298,7 +298,9 @@ func (h *Handler) addBound(b Bound) error {
 		}
 		o.Require, o.Forbid = append(o.Require, b.Require...), append(o.Forbid, b.Forbid...)
 		o.OneOf = append(o.OneOf, b.OneOf...)
-		o.MaxLength = max(o.MaxLength, b.MaxLength)
+		if o.MaxLength == 0 || b.MaxLength > 0 && b.MaxLength < o.MaxLength {
+			o.MaxLength = b.MaxLength
+		}
 		return o.provision()
 	}
 	h.Bounds = append(h.Bounds, b)
@@ -345,115 +347,4 @@ func (h *Handler) unmarshalCORS(d *caddyfile.Dispenser) error {
 		h.CORS.Credentials = true
 	}
 	return located(d, h.CORS.check())
-}
-
-// unmarshal reads:
-//
-//	request {
-//		hosts       <host>...
-//		methods     <method>...
-//		require     <field>...
-//		remove      <field>...
-//		max_url     <size>
-//		max_headers <number>
-//		max_header  <size>
-//		max_body    <size>
-//		trace       generate|validate
-//		request_id  generate|validate
-//	}
-func (q *Request) unmarshal(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		var err error
-		switch d.Val() {
-		case "hosts":
-			err = words(d, &q.Hosts)
-		case "methods":
-			err = words(d, &q.Methods)
-		case "require":
-			err = words(d, &q.Require)
-		case "remove":
-			err = words(d, &q.Remove)
-		case "max_url":
-			err = quantity(d, &q.MaxURL)
-		case "max_headers":
-			err = quantity(d, &q.MaxHeaders)
-		case "max_header":
-			err = quantity(d, &q.MaxHeader)
-		case "max_body":
-			err = quantity(d, &q.MaxBody)
-		case "trace":
-			err = word(d, &q.Trace)
-		case "request_id":
-			err = word(d, &q.RequestID)
-		default:
-			err = d.Errf("request has no option %q: it has hosts, methods, require, remove, max_url, max_headers, max_header, max_body, trace and request_id", d.Val())
-		}
-		if err != nil {
-			return err
-		}
-		if err := q.provision(); err != nil {
-			return d.WrapErr(err)
-		}
-	}
-	return nil
-}
-
-// word reads the one argument of an option.
-func word(d *caddyfile.Dispenser, to *string) error {
-	name := d.Val()
-	if !d.AllArgs(to) || *to == "" {
-		return d.Errf("%s takes one argument", name)
-	}
-	return nil
-}
-
-// words reads the arguments of an option, of which there is at least one.
-func words(d *caddyfile.Dispenser, to *[]string) error {
-	name := d.Val()
-	args := d.RemainingArgs()
-	if len(args) == 0 {
-		return d.Errf("%s takes at least one argument", name)
-	}
-	*to = append(*to, args...)
-	return nil
-}
-
-func truth(d *caddyfile.Dispenser, to **bool) error {
-	var arg string
-	name := d.Val()
-	if err := word(d, &arg); err != nil {
-		return err
-	}
-	if arg != "on" && arg != "off" {
-		return d.Errf("%s is on or off, but not %q", name, arg)
-	}
-	v := arg == "on"
-	*to = &v
-	return nil
-}
-
-// quantity reads a number, or a size like 16KiB.
-func quantity[T int | int64](d *caddyfile.Dispenser, to *T) error {
-	var arg string
-	name := d.Val()
-	if err := word(d, &arg); err != nil {
-		return err
-	}
-	n, err := humanize.ParseBytes(arg)
-	if err != nil || n == 0 || n > 1<<31-1 {
-		return d.Errf("%s %q: it is no number of at least 1 and no size like 16KiB", name, arg)
-	}
-	*to = T(n)
-	return nil
-}
-
-// located gives an error, if it is one, the line that d is at.
-func located(d *caddyfile.Dispenser, err error) error {
-	if err == nil {
-		return nil
-	}
-	return d.WrapErr(err)
 }

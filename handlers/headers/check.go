@@ -114,8 +114,8 @@ func (h *Handler) checkNames() error {
 	return nil
 }
 
-// checkBounds refuses values of this instance, and of the profile that it
-// names, that break its own bounds.
+// checkBounds refuses values of this instance that break its own bounds. Those of
+// the profile are brought into them.
 func (h *Handler) checkBounds() error {
 	for i := range h.Bounds {
 		b := &h.Bounds[i]

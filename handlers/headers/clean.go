@@ -17,7 +17,8 @@ var fromProxies = func() map[string]string {
 		X-Forwarded-Prefix X-Forwarded-Server X-Forwarded-Ssl X-Forwarded-Scheme X-Forwarded-Uri X-Forwarded-Method X-Forwarded-By
 		X-Original-Forwarded-For X-Real-Ip X-Client-Ip X-Cluster-Client-Ip True-Client-Ip Cf-Connecting-Ip Fastly-Client-Ip
 		X-Originating-Ip X-Remote-Ip X-Remote-Addr X-Host X-Original-Host X-Original-Url X-Rewrite-Url X-Url-Scheme
-		X-Envoy-External-Address Front-End-Https Proxy`) {
+		X-Envoy-External-Address Front-End-Https Proxy Client-Ip Proxy-Client-Ip Wl-Proxy-Client-Ip Fly-Client-Ip Cf-Connecting-Ipv6
+		X-Azure-Clientip X-Azure-Socketip X-Appengine-User-Ip X-Vercel-Forwarded-For X-Nf-Client-Connection-Ip X-Http-Host-Override`) {
 		m[name] = forwardedRule
 	}
 	for name := range strings.FieldsSeq(`Remote-User Remote-Groups Remote-Name Remote-Email X-Remote-User X-Remote-Group X-Remote-Groups

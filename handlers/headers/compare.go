@@ -62,36 +62,6 @@ func readPolicy(s string) policyText {
 	return p
 }
 
-// effective returns the sources that hold for a directive, which another one
-// may give, and whether any do.
-func (p policyText) effective(name string) ([]string, bool) {
-	for _, n := range append([]string{name}, fallbacks(name)...) {
-		if i := p.index(n); i >= 0 {
-			return p[i].Sources, true
-		}
-	}
-	return nil, false
-}
-
-// fallbacks are the directives that speak for one that is missing, in their
-// order (CSP level 3, section 6.8.3).
-func fallbacks(name string) []string {
-	switch name {
-	case "script-src-elem", "script-src-attr":
-		return []string{"script-src", "default-src"}
-	case "style-src-elem", "style-src-attr":
-		return []string{"style-src", "default-src"}
-	case "worker-src":
-		return []string{"child-src", "script-src", "default-src"}
-	case "frame-src":
-		return []string{"child-src", "default-src"}
-	}
-	if fallsBack(name) {
-		return []string{"default-src"}
-	}
-	return nil
-}
-
 // beyond says what p allows by a directive that wanted does not; empty if
 // nothing.
 func (p policyText) beyond(name string, wanted []string) string {

@@ -153,6 +153,7 @@ func (s *settings) cspRule(text, nonced policyText, whole bool) rule {
 // shape gives the policy of a profile what the layers say besides.
 func (s *settings) shape(p *policy) {
 	p.custom, p.bounds = slices.Clone(s.rules), slices.Clone(s.bounds)
+	p.named = s.named()
 	p.rules = slices.DeleteFunc(p.rules, func(r rule) bool {
 		return slices.ContainsFunc(p.custom, func(c Rule) bool { return c.field == r.field && c.When.always() })
 	})
@@ -167,7 +168,13 @@ func (s *settings) shape(p *policy) {
 		p.custom[i].report = s.reports(p.custom[i].rule)
 	}
 	for i := range p.bounds {
-		p.bounds[i].report = s.reports(boundRule(p.bounds[i].name))
+		b := &p.bounds[i]
+		b.report = s.reports(boundRule(b.name))
+		for j := range p.rules {
+			if fields[p.rules[j].field].name == b.name && !b.report {
+				p.rules[j].within(b)
+			}
+		}
 	}
 	p.only = reportOnly{
 		leaks: s.reports(leaksRule), cookies: s.reports(cookieRule),
@@ -193,6 +200,36 @@ func (s *settings) shape(p *policy) {
 	if s.reportsTo != "" {
 		p.endpoints = reportingGroup + `="` + s.reportsTo + `"`
 	}
+}
+
+// within brings what the profile itself sends into the bounds, so that it is no
+// finding of each response.
+func (r *rule) within(b *Bound) {
+	for _, v := range []*string{&r.value, &r.plain} {
+		if *v != "" && !b.holds(*v) {
+			*v = b.fit(*v)
+		}
+	}
+	for _, t := range []*template{&r.nonced, &r.plainNonced} {
+		if *t != nil {
+			*t = strings.Split(b.fit(strings.Join(*t, nonceSource)), nonceSource)
+		}
+	}
+}
+
+// named are the fields that the site has rules or bounds for.
+func (s *settings) named() map[string]bool {
+	if len(s.rules)+len(s.bounds) == 0 {
+		return nil
+	}
+	m := map[string]bool{}
+	for i := range s.rules {
+		m[s.rules[i].name] = true
+	}
+	for i := range s.bounds {
+		m[s.bounds[i].name] = true
+	}
+	return m
 }
 
 // The rules that are not about one field.

@@ -36,8 +36,10 @@ func classify(status int, types []string) content {
 	case http.StatusNotModified:
 		return content{scope: document | script, bare: true}
 	}
-	if len(types) != 1 {
-		return content{scope: document} // net/http or the browser will guess
+	// Without a type net/http or the browser will guess. Of several, in one
+	// line as well, browsers take the last that they know (Fetch section 2.2.2).
+	if len(types) != 1 || strings.IndexByte(types[0], ',') >= 0 {
+		return content{scope: document}
 	}
 	media, _, _ := strings.Cut(types[0], ";")
 	media = strings.ToLower(strings.TrimSpace(media))
@@ -48,6 +50,22 @@ func classify(status int, types []string) content {
 	return content{scope: scopeOf(kind, sub, media), static: isStatic(kind, sub)}
 }
 
+// retype follows the rules of the site about the type, and tells what is sent.
+func (e *enforcement) retype(h http.Header, status int) content {
+	c := classify(status, h[contentType])
+	if !e.policy.named[contentType] {
+		return c
+	}
+	for i := range e.policy.custom {
+		if e.policy.custom[i].name == contentType {
+			e.follow(h, i, status, c)
+		}
+	}
+	return classify(status, h[contentType])
+}
+
+const contentType = "Content-Type"
+
 func scopeOf(kind, sub, media string) scope {
 	if isScript(sub) {
 		return script
@@ -57,6 +75,7 @@ func scopeOf(kind, sub, media string) scope {
 	}
 	switch media {
 	case "text/html", "application/pdf", "multipart/x-mixed-replace",
+		"text/xsl", // XML, to Chromium
 		// These ask the browser to guess (MIME Sniffing section 7).
 		"unknown/unknown", "application/unknown", "*/*":
 		return document

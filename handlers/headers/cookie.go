@@ -156,7 +156,10 @@ func parseCookie(line string) cookie {
 		case strings.EqualFold(key, "HttpOnly"):
 			c.httpOnly = true
 		case strings.EqualFold(key, "SameSite"):
-			c.sameSite = true
+			// The last one counts, and of a value that they do not know browsers
+			// make none (RFC 6265bis section 5.6.7).
+			value = strings.TrimSpace(value)
+			c.sameSite = strings.EqualFold(value, "Lax") || strings.EqualFold(value, "Strict") || strings.EqualFold(value, "None")
 		case strings.EqualFold(key, "Domain"):
 			c.domain = true
 		case strings.EqualFold(key, "Path"):

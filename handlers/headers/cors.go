@@ -44,8 +44,11 @@ func (c *CORS) check() error {
 			continue
 		}
 		u, err := url.Parse(o)
-		if err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != o || o != strings.ToLower(o) {
+		if err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != o || o != strings.ToLower(o) || strings.Contains(o, "*") {
 			return fmt.Errorf("cors: %q is no origin like https://app.example, in small letters", o)
+		}
+		if u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80" {
+			return fmt.Errorf("cors: %q has the usual port: browsers leave it out", o)
 		}
 	}
 	if c.Credentials && len(c.Origins) == 0 {
@@ -68,16 +71,17 @@ func (e *enforcement) guard(h http.Header) {
 		return
 	}
 	c := &e.policy.cors
-	with := len(credentials) > 0 && strings.EqualFold(credentials[0], "true")
+	origin := strings.TrimSpace(first(sent)) // as it arrives
+	with := slices.ContainsFunc(credentials, func(v string) bool { return strings.EqualFold(strings.TrimSpace(v), "true") })
 	switch {
 	case len(sent) == 0: // credentials alone mean nothing
 		e.find("cors:credentials", c.report, allowCredentials, credentials[0])
-	case len(sent) > 1 || !e.mayRead(sent[0], with):
+	case len(sent) > 1 || !e.mayRead(origin, with):
 		e.find("cors:origin", c.report, allowOrigin, sent[0])
 		if !c.report {
 			delete(h, allowOrigin)
 		}
-	case with && (sent[0] == "*" || c.list && !c.credentials):
+	case with && (origin == "*" || c.list && !c.credentials):
 		e.find("cors:credentials", c.report, allowCredentials, credentials[0])
 	default:
 		return

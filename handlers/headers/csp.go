@@ -44,6 +44,9 @@ const (
 // nonceSource is the source that becomes the response's own nonce.
 const nonceSource = "'nonce'"
 
+// noSource allows nothing.
+const noSource = "'none'"
+
 // check finds mistakes in the change.
 func (c *CSP) check() error {
 	seen := map[string]bool{}
@@ -62,6 +65,9 @@ func (c *CSP) check() error {
 				return unknownDirective(d.Name)
 			}
 			continue
+		}
+		if d.Merge == mergeAdd && containsFold(d.Sources, noSource) {
+			return fmt.Errorf("csp: %s: 'none' cannot be added: %[1]s 'none', without the plus, takes the place of the other sources", d.Name)
 		}
 		if err := checkDirective(d.Name, d.Sources); err != nil {
 			return err
@@ -126,22 +132,50 @@ func (p policyText) apply(c *CSP) policyText {
 	return next
 }
 
-// with returns the sources that name has, or gets from default-src, and more.
+// with returns the sources that name has, or gets from the directive that it falls
+// back to, and more.
 func (p policyText) with(name string, more []string) []string {
-	i := p.index(name)
-	if i < 0 && fallsBack(name) {
-		i = p.index("default-src")
-	}
-	if i < 0 {
+	sources, ok := p.effective(name)
+	if !ok {
 		return more
 	}
-	all := slices.DeleteFunc(slices.Clone(p[i].Sources), func(s string) bool { return s == "'none'" })
+	all := slices.DeleteFunc(slices.Clone(sources), func(s string) bool { return strings.EqualFold(s, noSource) })
 	for _, s := range more {
 		if !slices.Contains(all, s) {
 			all = append(all, s)
 		}
 	}
 	return all
+}
+
+// effective returns the sources that hold for a directive, which another one
+// may give, and whether any do.
+func (p policyText) effective(name string) ([]string, bool) {
+	for _, n := range append([]string{name}, fallbacks(name)...) {
+		if i := p.index(n); i >= 0 {
+			return p[i].Sources, true
+		}
+	}
+	return nil, false
+}
+
+// fallbacks are the directives that speak for one that is missing, in their
+// order (CSP level 3, section 6.8.3).
+func fallbacks(name string) []string {
+	switch name {
+	case "script-src-elem", "script-src-attr":
+		return []string{"script-src", "default-src"}
+	case "style-src-elem", "style-src-attr":
+		return []string{"style-src", "default-src"}
+	case "worker-src":
+		return []string{"child-src", "script-src", "default-src"}
+	case "frame-src":
+		return []string{"child-src", "default-src"}
+	}
+	if fallsBack(name) {
+		return []string{"default-src"}
+	}
+	return nil
 }
 
 // fallsBack tells whether default-src speaks for a directive that is missing

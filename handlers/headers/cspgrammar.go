@@ -97,7 +97,7 @@ func checkSources(name string, kind takes, sources []string) error {
 		return fmt.Errorf("csp: %s has no source: 'none', in quotes, allows nothing", name)
 	}
 	for _, s := range sources {
-		if s == "'none'" && len(sources) > 1 {
+		if strings.EqualFold(s, noSource) && len(sources) > 1 {
 			return fmt.Errorf("csp: %s: 'none' contradicts the other sources", name)
 		}
 		if err := checkSource(name, kind, s); err != nil {
@@ -123,6 +123,8 @@ func checkSource(name string, kind takes, s string) error {
 			return fmt.Errorf("csp: %s takes hosts, schemes, 'self' and 'none', but has %s", name, s)
 		}
 		return nil
+	case lower == nonceSource && s != nonceSource:
+		return fmt.Errorf("csp: %s: write 'nonce', in small letters, for one of each response", name)
 	case slices.Contains(keywords, lower):
 		return nil
 	case strings.HasPrefix(lower, "'nonce-"):

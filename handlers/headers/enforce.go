@@ -154,6 +154,11 @@ func (e *enforcement) commit(status int) {
 func (e *enforcement) inform(int) {
 	h := e.Header()
 	e.stopLeaks(h)
+	for name := range e.policy.named {
+		if len(h[name]) > 0 {
+			e.removed(h, name, name)
+		}
+	}
 	for i := range e.policy.rules[:e.policy.always] {
 		r := &e.policy.rules[i]
 		name := fields[r.field].name
@@ -172,13 +177,15 @@ func (e *enforcement) apply(status int) {
 	h := e.Header()
 	e.stopLeaks(h)
 	e.guard(h) // before the rules that ask whether the response is for other origins
-	c := classify(status, h["Content-Type"])
+	c := e.retype(h, status)
 	e.nonced = e.rewritten || e.policy.nonce == nonceDocuments && c.scope == document && !c.bare
 	for i := range e.policy.rules {
 		e.enforce(h, &e.policy.rules[i], c)
 	}
 	for i := range e.policy.custom {
-		e.follow(h, i, status, c)
+		if e.policy.custom[i].name != contentType {
+			e.follow(h, i, status, c)
+		}
 	}
 	for i := range e.policy.bounds {
 		e.impose(h, &e.policy.bounds[i])
@@ -245,53 +252,6 @@ func (e *enforcement) review(r *rule, value string, theirs []string, c content) 
 	case r.accept == nil || !all(theirs, value, r.accept) || len(theirs) > 1 && !f.list:
 		e.find(f.rule, true, f.name, theirs[0])
 	}
-}
-
-// limitStorage applies the cache rule to Cache-Control.
-func (e *enforcement) limitStorage(h http.Header, c content) {
-	f := &fields[cacheControl]
-	if e.nonced { // a nonce that somebody stores is no nonce
-		e.set(h, cacheControl, privateNoStore)
-		return
-	}
-	if e.stored {
-		return
-	}
-	theirs := without(noStore, h[f.name])
-	explicit := len(theirs) > 0
-	switch e.policy.cache {
-	case noStoreAuthenticated:
-		if !e.authenticated(h) || hasDirective(theirs, "public") || c.static && explicit {
-			return
-		}
-	case noStoreDynamic:
-		if c.static && explicit {
-			return
-		}
-	case noStoreNever:
-		return
-	}
-	if hasDirective(theirs, noStore) {
-		return
-	}
-	if explicit || e.policy.only.cache {
-		e.find(f.rule, e.policy.only.cache, f.name, first(theirs))
-	}
-	if !e.policy.only.cache {
-		e.set(h, cacheControl, noStore)
-	}
-}
-
-func first(values []string) string {
-	if len(values) == 0 {
-		return ""
-	}
-	return values[0]
-}
-
-// authenticated tells whether the response is for somebody in particular.
-func (e *enforcement) authenticated(h http.Header) bool {
-	return e.authorized || len(h["Set-Cookie"]) > 0 || e.event != nil && e.event.User != ""
 }
 
 // value returns what r asks for on this connection, empty for nothing.

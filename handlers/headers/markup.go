@@ -2,7 +2,6 @@ package headers
 
 import (
 	"bytes"
-	"strings"
 )
 
 // markup adds a nonce to the script, style and link elements of HTML that goes
@@ -23,8 +22,8 @@ type markup struct {
 	raw    string   // element whose text is being read
 	dashes int      // before this byte, in comments and scripts
 	level  int      // of escapes in a script: 1 after <!--, 2 after <script in that
-	svg    int      // open svg and math elements
-	inside int      // open foreignObject elements, which hold HTML again
+
+	foreign []element // open elements that decide whether content is HTML
 }
 
 type lexState int
@@ -43,8 +42,11 @@ const (
 	valueBare
 	declaration // after <!
 	declarationDash
+	beginComment // after <!--
+	beginCommentDash
 	inComment
-	bogus // ends with the next >
+	openCDATA // after <![
+	bogus     // ends with the next >
 	inCDATA
 	rawText
 	rawOpen // after < in raw text
@@ -97,7 +99,7 @@ func (m *markup) step(c byte) bool {
 		return m.inName(c)
 	case beforeName, attrName, afterName, beforeValue, valueDouble, valueSingle, valueBare:
 		m.inTag(c)
-	case declaration, declarationDash, inComment, bogus, inCDATA:
+	case declaration, declarationDash, beginComment, beginCommentDash, inComment, bogus, openCDATA, inCDATA:
 		m.inDeclaration(c)
 	default:
 		m.inRaw(c)
@@ -215,42 +217,23 @@ func (m *markup) closeTag() {
 	m.state = inData
 	closed := m.slash
 	m.slash = false
+	if m.size > len(m.name) {
+		return
+	}
+	name := string(m.name[:m.size])
 	if m.end {
-		switch {
-		case m.is("svg") || m.is("math"):
-			m.svg = max(m.svg-1, 0)
-		case m.is("foreignobject"):
-			m.inside = max(m.inside-1, 0)
-		}
+		m.leave(name)
 		return
 	}
-	name := ""
-	if m.size <= len(m.name) {
-		name = string(m.name[:m.size]) // the compiler needs no copy for a switch alone
-	}
-	switch name {
-	case "svg", "math":
-		if !closed {
-			m.svg++
-		}
-		return
-	case "foreignobject":
-		if !closed && m.svg > m.inside {
-			m.inside++
-		}
-		return
-	}
-	if m.svg > m.inside {
-		if !breaksOut[name] {
-			return // there is no raw text in foreign content
-		}
-		m.svg, m.inside = 0, 0
+	if m.enter(name, closed) {
+		return // there is no raw text in foreign content
 	}
 	if raw, ok := rawElements[name]; ok {
 		m.state, m.raw, m.level, m.dashes = rawText, raw, 0, 0
 	}
 }
 
+// inDeclaration reads what begins with <! or is taken for such, like </1>.
 func (m *markup) inDeclaration(c byte) {
 	switch m.state {
 	case declaration:
@@ -259,36 +242,30 @@ func (m *markup) inDeclaration(c byte) {
 			m.state = declarationDash
 		case c == '>':
 			m.state = inData
-		case c == '[' && m.svg > m.inside:
-			m.state, m.dashes = inCDATA, 0
+		case c == '[' && m.isForeign():
+			m.state, m.size = openCDATA, 0
 		default:
 			m.state = bogus
 		}
 	case declarationDash:
 		switch c {
 		case '-':
-			m.state, m.dashes = inComment, 2 // <!--> is a comment, too
+			m.state = beginComment
 		case '>':
 			m.state = inData
 		default:
 			m.state = bogus
 		}
-	case inComment:
-		switch {
-		case c == '-':
-			m.dashes++
-		case c == '>' && m.dashes >= 2:
-			m.state = inData
-		case c == '!' && m.dashes >= 2:
-			// --!> ends a comment as well; one more dash or > decides.
-			m.dashes = -1
-		case c == '>' && m.dashes == -1:
+	case openCDATA:
+		switch c {
+		case cdata[m.size]:
+			if m.size++; m.size == len(cdata) {
+				m.state, m.dashes = inCDATA, 0
+			}
+		case '>':
 			m.state = inData
 		default:
-			m.dashes = 0
-		}
-		if c == '-' && m.dashes == 0 { // after --!
-			m.dashes = 1
+			m.state = bogus
 		}
 	case inCDATA:
 		switch {
@@ -303,106 +280,38 @@ func (m *markup) inDeclaration(c byte) {
 		if c == '>' {
 			m.state = inData
 		}
-	}
-}
-
-// inRaw reads the text of an element that holds no tags but its own end.
-func (m *markup) inRaw(c byte) {
-	switch m.state {
-	case rawOpen:
-		switch {
-		case c == '/' && m.raw != plaintext:
-			m.state, m.end, m.size = rawEndOpen, true, 0
-		case c == '!' && m.raw == scriptElement && m.level == 0:
-			m.state = rawBang
-		case m.raw == scriptElement && m.level == 1 && isLetter(c):
-			m.state, m.end, m.size = rawName, false, 0
-			m.add(c)
-		default:
-			m.text(c)
-		}
-	case rawEndOpen:
-		if isLetter(c) {
-			m.state = rawName
-			m.add(c)
-			return
-		}
-		m.text(c)
-	case rawName:
-		if !endsName(c) {
-			m.add(c)
-			return
-		}
-		m.rawTag(c)
-	case rawBang, rawBangDash:
-		switch {
-		case c != '-':
-			m.text(c)
-		case m.state == rawBang:
-			m.state = rawBangDash
-		default:
-			m.state, m.level, m.dashes = rawText, 1, 2
-		}
 	default:
-		m.text(c)
+		m.comment(c)
 	}
 }
 
-// text reads a byte that is text.
-func (m *markup) text(c byte) {
-	m.state = rawText
+// cdata is what follows <![ for a section of text in foreign content.
+const cdata = "CDATA["
+
+// comment reads a byte of a comment. <!--> and <!---> are whole ones, but
+// <!--!> is not, other than --!> later on.
+func (m *markup) comment(c byte) {
+	begun := m.state == inComment
 	switch {
-	case c == '<':
-		m.state, m.dashes = rawOpen, 0
-	case c == '-':
+	case c == '>' && (!begun || m.dashes >= 2 || m.dashes == -1):
+		m.state = inData
+		return
+	case c == '-' && m.state == beginComment:
+		m.state = beginCommentDash
+		return
+	case c == '-' && m.state == beginCommentDash:
+		m.dashes = 2
+	case c == '-' && begun && m.dashes >= 0:
 		m.dashes++
-	case c == '>' && m.dashes >= 2:
-		m.level, m.dashes = 0, 0
+	case c == '-' && begun: // after --!
+		m.dashes = 1
+	case c == '!' && begun && m.dashes >= 2:
+		m.dashes = -1 // one more dash or > decides
 	default:
 		m.dashes = 0
 	}
+	m.state = inComment
 }
-
-// rawTag decides what the tag in raw text whose name ends before c is.
-func (m *markup) rawTag(c byte) {
-	switch {
-	case !m.is(m.raw):
-		m.text(c)
-	case !m.end:
-		m.level = 2
-		m.text(c)
-	case m.level == 2:
-		m.level = 1
-		m.text(c)
-	default:
-		m.state, m.slash, m.raw = beforeName, c == '/', ""
-		if c == '>' {
-			m.state = inData
-		}
-	}
-}
-
-const (
-	scriptElement = "script"
-	plaintext     = "plaintext"
-)
-
-// rawElements are those whose content is text, where scripts run (section
-// 13.2.6.4). The content of noscript is none, but then nothing in it runs.
-var rawElements = map[string]string{
-	scriptElement: scriptElement, "style": "style", "textarea": "textarea", "title": "title", "xmp": "xmp",
-	"iframe": "iframe", "noembed": "noembed", "noframes": "noframes", plaintext: plaintext,
-}
-
-// breaksOut are elements that end foreign content (section 13.2.6.5).
-var breaksOut = func() map[string]bool {
-	m := map[string]bool{}
-	for name := range strings.FieldsSeq(`b big blockquote body br center code dd div dl dt em embed h1 h2 h3 h4 h5 h6 head hr i
-		img li listing menu meta nobr ol p pre ruby s small span strong strike sub sup table tt u ul var`) {
-		m[name] = true
-	}
-	return m
-}()
 
 func isLetter(c byte) bool { c |= 0x20; return c >= 'a' && c <= 'z' }
 

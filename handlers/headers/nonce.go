@@ -147,12 +147,16 @@ func isPage(h http.Header) bool {
 	}
 	media, params, _ := strings.Cut(types[0], ";")
 	media = strings.TrimSpace(media)
-	if !strings.EqualFold(media, "text/html") && !strings.EqualFold(media, "application/xhtml+xml") {
+	if !strings.EqualFold(media, "text/html") { // in XML an attribute that is there twice is fatal
 		return false
 	}
 	params = strings.ToLower(params)
-	return !strings.Contains(params, "utf-16") && !strings.Contains(params, "utf-32") && !strings.Contains(params, "utf-7")
+	return !slices.ContainsFunc(ambiguous, func(charset string) bool { return strings.Contains(params, charset) })
 }
+
+// ambiguous are character sets in which the bytes of a tag may be those of other
+// characters.
+var ambiguous = []string{"utf-16", "utf-32", "utf-7", "iso-2022"}
 
 // Write rewrites and sends a piece of a page.
 func (p *pageWriter) Write(b []byte) (int, error) {

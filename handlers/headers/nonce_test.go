@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -63,6 +64,18 @@ func TestNonceGoesIntoTagsAlone(t *testing.T) {
 		{"<svg/><title><script></title>", "<svg/><title><script></title>"},
 		{"<svg><foreignObject><textarea><script></textarea></foreignObject></svg>", "<svg><foreignObject><textarea><script></textarea></foreignObject></svg>"},
 		{"<svg><p><textarea><script></textarea>", "<svg><p><textarea><script></textarea>"},
+		{"<!--!><script>--><script>", `<!--!><script>--><script nonce="N">`},
+		{"<!---!><script>--><script>", `<!---!><script>--><script nonce="N">`},
+		{"<!---><script>", `<!---><script nonce="N">`},
+		{"<!----!><script>", `<!----!><script nonce="N">`},
+		{"<svg><![cdata[><script/>]]></svg>", `<svg><![cdata[><script nonce="N"/>]]></svg>`},
+		{"<svg><![CDAT><script/></svg>", `<svg><![CDAT><script nonce="N"/></svg>`},
+		{"<svg><desc><style><script></style></desc><style/><script/></svg>", `<svg><desc><style nonce="N"><script></style></desc><style nonce="N"/><script nonce="N"/></svg>`},
+		{"<svg><title><textarea><script></textarea></title></svg><script>", `<svg><title><textarea><script></textarea></title></svg><script nonce="N">`},
+		{"<math><mi><style><script></style></mi><title/><script/></math>", `<math><mi><style nonce="N"><script></style></mi><title/><script nonce="N"/></math>`},
+		{"<math><desc><style><script></style></desc></math>", `<math><desc><style nonce="N"><script nonce="N"></style></desc></math>`},
+		{"<svg></p><textarea><script></textarea>", "<svg></p><textarea><script></textarea>"},
+		{"<svg><svg></svg><style/><script/></svg><title><script></title>", `<svg><svg></svg><style nonce="N"/><script nonce="N"/></svg><title><script></title>`},
 		{"<noscript><style></style></noscript>", `<noscript><style nonce="N"></style></noscript>`},
 		{"<template><script></template>", `<template><script nonce="N"></template>`},
 	}
@@ -117,6 +130,39 @@ func FuzzMarkup(f *testing.F) {
 			}
 		}
 	})
+}
+
+// fragments are what documents are put together from to confuse a reader.
+var fragments = []string{
+	"<script>", "</script>", "<style>", "</style>", "<link>", "<script/>", "<!--", "-->", "--!>", "!>", "-", "<!x", ">", "x", "<svg>", "</svg>", "<svg/>",
+	"<math>", "</math>", "<desc>", "</desc>", "<title>", "</title>", "<title/>", "<foreignObject>", "</foreignObject>", "<textarea>", "</textarea>",
+	"<p>", "</p>", "<div>", "</div>", "<br>", "<![CDATA[", "]]>", "<a b='", "'>", `<b a="`, `">`, "<iframe>", "</iframe>", "<xmp>", "</xmp>",
+}
+
+// The parser of x/net knows foreign content, other than its tokenizer.
+func TestParserFindsTheNonceInElementsAlone(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2)) // the same documents each time
+	for range 20_000 {
+		var b strings.Builder
+		b.WriteString("<!doctype html><body>")
+		for range 2 + r.IntN(7) {
+			b.WriteString(fragments[r.IntN(len(fragments))])
+		}
+		doc := b.String()
+		root, err := html.Parse(strings.NewReader(rewrite(doc, len(doc))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for node := range root.Descendants() {
+			want := node.Type == html.ElementNode && (node.Data == "script" || node.Data == "style" || node.Data == "link")
+			has := len(node.Attr) > 0 && node.Attr[0] == html.Attribute{Key: "nonce", Val: "N"}
+			stray := node.Type != html.ElementNode && strings.Contains(node.Data, "nonce=") ||
+				slices.ContainsFunc(node.Attr, func(a html.Attribute) bool { return strings.Contains(a.Val, "nonce=") })
+			if has != want || stray {
+				t.Fatalf("%q: nonce in %q %t, elsewhere %t", doc, node.Data, has, stray)
+			}
+		}
+	}
 }
 
 var noncePattern = regexp.MustCompile(`'nonce-([A-Za-z0-9+/]{22})'`)
@@ -198,6 +244,8 @@ func TestWhatIsNoPagePassesAsItIs(t *testing.T) {
 		{"part", Strict, 206, one("Content-Type", "text/html"), doc, strictCSP},
 		{"encoded", Strict, 200, http.Header{"Content-Type": {"text/html"}, "Content-Encoding": {"gzip"}}, zipped.String(), strictCSP},
 		{"wide characters", Strict, 200, one("Content-Type", "text/html; charset=UTF-16LE"), doc, strictCSP},
+		{"Japanese that looks like tags", Strict, 200, one("Content-Type", "text/html; charset=ISO-2022-JP"), doc, strictCSP},
+		{"XML", Strict, 200, one("Content-Type", "application/xhtml+xml"), `<html><script src="a"/><script nonce="b"/></html>`, strictCSP},
 		{"policy of its own", Baseline, 200, http.Header{"Content-Type": {"text/html"}, "Content-Security-Policy": {"script-src 'nonce-1'"}}, doc, "script-src 'nonce-1'"},
 		{"api", API, 200, one("Content-Type", "text/html"), doc, apiCSP},
 	}

@@ -86,8 +86,9 @@ type policy struct {
 	rules  []rule
 	always int
 
-	custom []Rule  // of the site, after those of the profile
-	bounds []Bound // of the outcome
+	custom []Rule          // of the site, after those of the profile
+	bounds []Bound         // of the outcome
+	named  map[string]bool // fields that those are about; nil for none
 
 	leaks   leaks
 	cookies cookieRules

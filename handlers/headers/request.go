@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -135,7 +136,11 @@ func (h *Handler) admit(e *enforcement, w http.ResponseWriter, r *http.Request, 
 		}
 	}
 	e.mint(r)
-	return next.ServeHTTP(w, r)
+	err := next.ServeHTTP(w, r)
+	if body, ok := r.Body.(*boundedBody); ok && body.cut.Load() {
+		e.event.SetRefused(sizeRule)
+	}
+	return err
 }
 
 // refuse notes that a rule refuses the request and returns the error for it, or
@@ -187,8 +192,11 @@ func (q *Request) judge(e *enforcement, r *http.Request) error {
 // knows tells whether the host is one of the site.
 func (q *Request) knows(hostport string) bool {
 	host, _, err := net.SplitHostPort(hostport)
-	if err != nil {
+	switch {
+	case err != nil:
 		host = hostport
+	case strings.IndexByte(host, ':') >= 0:
+		host = "[" + host + "]" // an address of IPv6, as the list has it
 	}
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	for _, known := range q.Hosts {
@@ -227,7 +235,7 @@ func (q *Request) measure(e *enforcement, r *http.Request) error {
 		return e.refuse(sizeRule, http.StatusRequestEntityTooLarge, "the body is too large")
 	}
 	if r.ContentLength < 0 && r.Body != nil && !e.policy.reports(sizeRule) {
-		r.Body = &boundedBody{ReadCloser: r.Body, left: q.MaxBody, enforcement: e}
+		r.Body = &boundedBody{ReadCloser: r.Body, left: q.MaxBody}
 	}
 	return nil
 }
@@ -235,8 +243,8 @@ func (q *Request) measure(e *enforcement, r *http.Request) error {
 // boundedBody is a body of unknown length that may be too long.
 type boundedBody struct {
 	io.ReadCloser
-	left        int64
-	enforcement *enforcement
+	left int64
+	cut  atomic.Bool // a proxy reads in another goroutine
 }
 
 // Read reads as much as is allowed, and one byte more to tell.
@@ -252,6 +260,7 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 		return n, err
 	}
 	count(sizeRule, Refused)
+	b.cut.Store(true)
 	return n - 1, caddyhttp.Error(http.StatusRequestEntityTooLarge, errTooLong)
 }
 

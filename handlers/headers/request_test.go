@@ -3,6 +3,7 @@ package headers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -81,6 +82,10 @@ func TestRequests(t *testing.T) {
 	limits := "request {\nmax_url 20\nmax_headers 3\nmax_header 50\nmax_body 10\n}"
 	tests := []asked{
 		{name: "spoofed", request: with("X-Forwarded-For", "1.2.3.4", "X-Real-Ip", "1.2.3.4", "Forwarded", "for=x"), want: map[string][]string{"X-Forwarded-For": nil, "X-Real-Ip": nil, "Forwarded": nil}, mended: []string{forwardedRule}},
+		{
+			name: "spoofed in other words", request: with("Client-Ip", "1", "Fly-Client-Ip", "1", "Cf-Connecting-Ipv6", "1", "X-Azure-Clientip", "1", "X-Http-Host-Override", "1", "Wl-Proxy-Client-Ip", "1", "X-Appengine-User-Ip", "1", "X-Vercel-Forwarded-For", "1"),
+			want: map[string][]string{"Client-Ip": nil, "Fly-Client-Ip": nil, "Cf-Connecting-Ipv6": nil, "X-Azure-Clientip": nil, "X-Http-Host-Override": nil, "Wl-Proxy-Client-Ip": nil, "X-Appengine-User-Ip": nil, "X-Vercel-Forwarded-For": nil}, mended: []string{forwardedRule},
+		},
 		{name: "identity", request: with("X-Remote-User", "root", "X-Ssl-Client-Verify", "SUCCESS"), want: map[string][]string{"X-Remote-User": nil, "X-Ssl-Client-Verify": nil}, mended: []string{identityRule}},
 		{name: "from a trusted proxy", trusted: true, request: with("X-Forwarded-For", "1.2.3.4", "X-Remote-User", "ann"), want: map[string][]string{"X-Forwarded-For": {"1.2.3.4"}, "X-Remote-User": {"ann"}}},
 		{name: "spoofed, reported", lines: "report " + forwardedRule, request: with("X-Forwarded-For", "1.2.3.4"), want: map[string][]string{"X-Forwarded-For": {"1.2.3.4"}}, reported: []string{forwardedRule}},
@@ -109,6 +114,9 @@ func TestRequests(t *testing.T) {
 		{name: "host above", lines: "request {\nhosts *.example.com\n}", request: host("example.com"), status: 421, refused: hostRule},
 		{name: "other host", lines: "request {\nhosts example.com\n}", request: host("evil-example.com"), status: 421, refused: hostRule},
 		{name: "other host, reported", lines: "request {\nhosts example.com\n}\nreport " + hostRule, request: host("evil.example"), reported: []string{hostRule}},
+		{name: "host by its address", lines: "request {\nhosts [2001:db8::1] 192.0.2.1\n}", request: host("[2001:DB8::1]:8443")},
+		{name: "host by its address, without port", lines: "request {\nhosts [2001:db8::1] 192.0.2.1\n}", request: host("[2001:db8::1]")},
+		{name: "host beneath that is nothing", lines: "request {\nhosts *.example.com\n}", request: host(".example.com"), status: 421, refused: hostRule},
 		{name: "required", lines: "request {\nrequire X-Api\n}", request: with("X-Api", "1")},
 		{name: "required and missing", lines: "request {\nrequire X-Api\n}", request: with(), status: 400, refused: requireRule},
 
@@ -119,13 +127,29 @@ func TestRequests(t *testing.T) {
 		{name: "long body", lines: limits, request: func(r *http.Request) { r.ContentLength = 11 }, status: 413, refused: sizeRule},
 		{name: "long body of unknown length", lines: limits, request: func(r *http.Request) {
 			r.ContentLength, r.Body = -1, io.NopCloser(strings.NewReader("eleven byte"))
-		}, status: 413},
+		}, status: 413, refused: sizeRule},
 		{name: "short body of unknown length", lines: limits, request: func(r *http.Request) {
 			r.ContentLength, r.Body = -1, io.NopCloser(strings.NewReader("ten bytes."))
 		}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, test.run)
+	}
+}
+
+func TestLongBodyIsRefusedWhateverTheHandlersMakeOfIt(t *testing.T) {
+	r := httptest.NewRequest(http.MethodPost, "https://example.com/", strings.NewReader("eleven byte"))
+	r.ContentLength = -1
+	event := &audit.Event{}
+	rec := httptest.NewRecorder()
+	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), rec, &caddyhttp.Server{})
+	r = r.WithContext(audit.NewContext(r.Context(), event))
+	err := chain(func(_ http.ResponseWriter, r *http.Request) error {
+		_, err := io.ReadAll(r.Body)
+		return caddyhttp.Error(http.StatusBadGateway, fmt.Errorf("connection broken: %w", err))
+	}, site(t, Baseline, "request {\nmax_body 10\n}"))(rec, r)
+	if errorStatus(err) != http.StatusRequestEntityTooLarge || event.Refused != sizeRule {
+		t.Errorf("%v, refused %q", err, event.Refused)
 	}
 }
 

@@ -207,6 +207,20 @@ func (e *enforcement) follow(h http.Header, i int, status int, c content) {
 	}
 }
 
+// removed removes a field, which is sent as key, from what is not the header of the
+// response if the site removes it from all responses.
+func (e *enforcement) removed(h http.Header, key, name string) bool {
+	for i := range e.policy.custom {
+		r := &e.policy.custom[i]
+		if r.name == name && r.Action == actionRemove && !r.report && r.When.always() {
+			e.find(r.rule, false, name, first(h[key]))
+			delete(h, key)
+			return true
+		}
+	}
+	return false
+}
+
 // adds tells whether a missing field is added, and reports it otherwise.
 func (e *enforcement) adds(r *Rule) bool {
 	if r.report {

@@ -1,7 +1,9 @@
 package headers
 
 import (
+	"io"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -100,6 +102,38 @@ func TestRulesOfTheSite(t *testing.T) {
 	})
 }
 
+func TestTypeOfTheSiteDecidesWhatADocumentIs(t *testing.T) {
+	h := site(t, Baseline, "set Content-Type text/html {\ntypes other\n}\nset X-Page 1 {\ntypes document\n}")
+	res, _ := roundTrip(&server{primary: chain(respond("text/plain", "x"), h)}, true, nil)
+	for name, want := range map[string]string{"Content-Type": "text/html", "Content-Security-Policy": baselineCSP, "X-Page": "1"} {
+		if got := res.Header.Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestRemovedFieldsLeaveNeitherEarlyNorLate(t *testing.T) {
+	srv := start(t, &server{primary: chain(func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("X-Internal", "early")
+		w.Header().Set("Link", "</a.css>; rel=preload")
+		w.WriteHeader(http.StatusEarlyHints)
+		_, err := io.WriteString(w, "x")
+		_ = http.NewResponseController(w).Flush() // so that there can be trailers
+		w.Header().Set(http.TrailerPrefix+"X-Internal", "late")
+		w.Header().Set(http.TrailerPrefix+"X-Sum", "1")
+		return err
+	}, site(t, Baseline, "remove X-Internal"))}, "h1")
+	final, trailer, early := exchangeAll(t, srv)
+	for _, h := range append(early, final, trailer) {
+		if h.Get("X-Internal") != "" {
+			t.Errorf("%v", h)
+		}
+	}
+	if len(early) != 1 || early[0].Get("Link") == "" || trailer.Get("X-Sum") != "1" {
+		t.Errorf("early %v, trailer %v", early, trailer)
+	}
+}
+
 func TestBounds(t *testing.T) {
 	const sts, pol, cc = "Strict-Transport-Security", "Content-Security-Policy", "Cache-Control"
 	runSites(t, []sited{
@@ -121,11 +155,22 @@ func TestBounds(t *testing.T) {
 		{name: "too long", lines: "bound " + cc + " max max-age 60", sent: one(cc, "public, max-age=600"), want: one(cc, "public, max-age=60"), mended: []string{"cache-control"}},
 		{name: "no number", lines: "bound " + cc + " max max-age 60", sent: one(cc, "max-age=x"), want: one(cc, "max-age=0"), mended: []string{"cache-control"}},
 		{name: "within", lines: "bound " + cc + " max max-age 60", sent: one(cc, "max-age=6"), want: one(cc, "max-age=6")},
+		{name: "of the profile", lines: "bound " + sts + " max max-age 600", want: one(sts, "max-age=600")},
+		{name: "of the profile, reported", lines: "bound " + sts + " max max-age 600\nreport hsts", sent: one(sts, oneYear), want: one(sts, oneYear), reported: []string{"hsts"}},
 		{name: "missing", lines: "bound X-A one_of a b", want: http.Header{"X-A": nil}},
 		{name: "one of", lines: "bound X-A one_of a b", sent: one("X-A", "c"), want: one("X-A", "a"), mended: []string{"x-a"}, wrong: []audit.Header{{Name: "X-A"}}},
 		{name: "length", lines: "bound X-A max_length 3", sent: one("X-A", "1234"), want: http.Header{"X-A": nil}, mended: []string{"x-a"}},
 		{name: "reported", lines: "bound X-A max_length 3\nreport x-a", sent: one("X-A", "1234"), want: one("X-A", "1234"), reported: []string{"x-a"}},
 	})
+}
+
+func TestPolicyWithANonceIsMadeWithinItsBounds(t *testing.T) {
+	h := site(t, Baseline, "bound Content-Security-Policy forbid 'unsafe-inline' https:\nnonces")
+	res, event := roundTrip(&server{primary: chain(respond("text/html", "x"), h)}, true, nil)
+	want := regexp.MustCompile(`; script-src 'nonce-[A-Za-z0-9+/]{22}' 'strict-dynamic'; worker-src`)
+	if got := res.Header.Get("Content-Security-Policy"); !want.MatchString(got) || len(event.Mended) > 0 {
+		t.Errorf("%q, mended %q", got, event.Mended)
+	}
 }
 
 func TestReportModeChangesNothing(t *testing.T) {
@@ -196,6 +241,10 @@ func TestCORSGuard(t *testing.T) {
 		{name: "off the list", lines: list, request: from(evil), sent: grant(evil, ""), want: none, mended: origin},
 		{name: "star off the list", lines: list, request: from(evil), sent: grant("*", ""), want: none, mended: origin},
 		{name: "no credentials", lines: "cors https://app.example", request: from("https://app.example"), sent: grant("https://app.example", "true"), want: http.Header{allowOrigin: {"https://app.example"}, allowCredentials: nil}, mended: credentials},
+		{name: "reflected with spaces", profile: Strict, request: from(evil), sent: grant(" "+evil+" ", " true"), want: none, mended: origin},
+		{name: "null with spaces", profile: API, request: from("null"), sent: grant(" null", ""), want: none, mended: origin},
+		{name: "all with spaces", profile: API, request: from(evil), sent: grant("* ", " true"), want: http.Header{allowOrigin: {"* "}, allowCredentials: nil}, mended: credentials},
+		{name: "all with credentials twice", profile: API, request: from(evil), sent: http.Header{allowOrigin: {"*"}, allowCredentials: {"", "true"}}, want: http.Header{allowOrigin: {"*"}, allowCredentials: nil}, mended: credentials},
 		{name: "twice", profile: API, sent: http.Header{allowOrigin: {evil, own}}, want: none, mended: origin},
 	})
 }
@@ -229,6 +278,8 @@ func TestPolicyIsMerged(t *testing.T) {
 	tests := []struct{ name, profile, lines, want, reportOnly string }{
 		{"add", Strict, "csp {\n+script-src https://cdn.example\n}", strings.Replace(strictCSP, "script-src 'self'", "script-src 'self' https://cdn.example", 1), ""},
 		{"add to the fallback", Strict, "csp replace {\ndefault-src 'self'\n+img-src data:\n}", "default-src 'self'; img-src 'self' data:", ""},
+		{"add to the nearest fallback", Strict, "csp replace {\ndefault-src https:\nscript-src 'none'\n+script-src-elem https://a.example\n}", "default-src https:; script-src 'none'; script-src-elem https://a.example", ""},
+		{"add to the second fallback", Strict, "csp replace {\ndefault-src https:\nchild-src 'self'\n+frame-src https://a.example\n}", "default-src https:; child-src 'self'; frame-src 'self' https://a.example", ""},
 		{"add to none", Strict, "csp {\n+object-src https://x.example\n}", strings.Replace(strictCSP, "object-src 'none'", "object-src https://x.example", 1), ""},
 		{"set", Strict, "csp {\nimg-src *\n}", strings.Replace(strictCSP, "img-src 'self'", "img-src *", 1), ""},
 		{"remove", Baseline, "csp {\n-upgrade-insecure-requests\n}", plainBaselineCSP, ""},

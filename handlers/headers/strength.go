@@ -6,7 +6,7 @@ import (
 )
 
 // whatever accepts any value: the rule only fills a gap.
-func whatever(string) bool { return true }
+func whatever(v string) bool { return strings.TrimSpace(v) != "" }
 
 // oneOf accepts the given values.
 func oneOf(values ...string) func(string) bool {
@@ -40,23 +40,44 @@ func atLeastHSTS(want string) func(string) bool {
 	}
 }
 
+// parseHSTS reads a Strict-Transport-Security. It is ok if every browser takes
+// it: they ignore the whole field for a directive that is there twice, a sign
+// before the number or a value where there is none, and what stands in a quoted
+// string is no directive.
 func parseHSTS(v string) (age int64, subDomains, ok bool) {
 	for part := range strings.SplitSeq(v, ";") {
-		name, arg, _ := strings.Cut(strings.TrimSpace(part), "=")
-		switch name = strings.TrimSpace(name); {
+		name, arg, valued := strings.Cut(part, "=")
+		name, arg = strings.TrimSpace(name), strings.TrimSpace(arg)
+		switch {
+		case name == "" && !valued:
 		case strings.EqualFold(name, "max-age"):
-			var err error
-			age, err = strconv.ParseInt(strings.Trim(strings.TrimSpace(arg), `"`), 10, 64)
-			// No directive may appear twice (RFC 6797 section 6.1).
-			if err != nil || ok {
+			n, digits := number(arg)
+			if !digits || ok {
 				return 0, false, false
 			}
-			ok = true
+			age, ok = n, true
 		case strings.EqualFold(name, "includeSubDomains"):
+			if valued || subDomains {
+				return 0, false, false
+			}
 			subDomains = true
+		case !isFieldName(name) || valued && !isFieldName(arg):
+			return 0, false, false
 		}
 	}
 	return age, subDomains, ok
+}
+
+// number reads the digits that a parameter has, in quotes or not.
+func number(s string) (int64, bool) {
+	if len(s) > 1 && s[0] == '"' && s[len(s)-1] == '"' {
+		s = s[1 : len(s)-1]
+	}
+	if s == "" || s[0] == '+' || s[0] == '-' {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	return n, err == nil
 }
 
 // hasDirective tells whether a Cache-Control has the directive (RFC 9111

@@ -9,7 +9,7 @@ import (
 // to be sent as trailers.
 func (e *enforcement) stopLeaks(h http.Header) {
 	for key, values := range h {
-		if !suspect(key) && len(values) == 1 && passable(values) {
+		if !e.policy.suspect(key) && len(values) == 1 && passable(values) {
 			continue
 		}
 		name := canonical(strings.TrimPrefix(key, http.TrailerPrefix))
@@ -22,11 +22,17 @@ func (e *enforcement) stopLeaks(h http.Header) {
 		if name == key || len(values) == 0 {
 			continue
 		}
-		if governed[name] && !strings.HasPrefix(key, http.TrailerPrefix) {
-			// A handler chose another spelling, which would be sent beside
-			// ours: field names are case-insensitive (RFC 9110 section 5.1).
+		if strings.HasPrefix(key, http.TrailerPrefix) {
+			continue
+		}
+		// A handler chose another spelling, which would be sent beside ours:
+		// field names are case-insensitive (RFC 9110 section 5.1).
+		if twice := single[name] && h[name] != nil; twice || governed[name] || e.policy.named[name] {
 			delete(h, key)
 			h[name] = append(h[name], values...)
+			if twice {
+				e.stopValues(h, name, name, h[name])
+			}
 		}
 	}
 	e.stopAnnouncements(h)
@@ -34,12 +40,12 @@ func (e *enforcement) stopLeaks(h http.Header) {
 
 // suspect tells whether a key may be that of a leak or of a governed field in
 // some spelling, or of a trailer. Most are not, by their length and first letter.
-func suspect(key string) bool {
+func (p *policy) suspect(key string) bool {
 	if len(key) == 0 || len(key) >= 64 {
 		return true
 	}
 	c := key[0]
-	if c >= 'a' && c <= 'z' {
+	if c >= 'a' && c <= 'z' || p.named != nil && canonical(key) != key {
 		return true // another spelling than ours
 	}
 	return suspects[c][len(key)] || c == 'T' && strings.HasPrefix(key, http.TrailerPrefix)
@@ -148,14 +154,20 @@ func (e *enforcement) stopAnnouncements(h http.Header) {
 	h["Trailer"] = []string{strings.Join(kept, ", ")}
 }
 
-// trailers removes leaks among what handlers put into the header map after
-// it was sent: net/http sends trailers from there, once the handlers are done.
+// trailers removes leaks and unsafe values among what handlers put into the header
+// map after it was sent: net/http sends trailers from there, once the handlers are
+// done.
 func (e *enforcement) trailers() {
 	h := e.Header()
 	before := len(e.mended) + len(e.reported)
-	for key := range h {
-		if name, ok := strings.CutPrefix(key, http.TrailerPrefix); ok {
-			e.stopLeak(h, key, canonical(name))
+	announced := h["Trailer"]
+	for key, values := range h {
+		name, prefixed := strings.CutPrefix(key, http.TrailerPrefix)
+		if !prefixed && (len(announced) == 0 || !hasDirective(announced, key)) {
+			continue
+		}
+		if name = canonical(name); !e.stopLeak(h, key, name) && !e.removed(h, key, name) && !passable(values) {
+			e.stopValues(h, key, name, values)
 		}
 	}
 	if len(e.mended)+len(e.reported) > before {

@@ -95,6 +95,13 @@ func TestStrongerValuesStay(t *testing.T) {
 		{name: "hsts too short", profile: Baseline, sent: one(sts, "max-age=600"), want: one(sts, oneYear), mended: []string{"hsts"}},
 		{name: "hsts without hosts below", profile: Strict, sent: one(sts, "max-age=99999999"), want: one(sts, twoYears), mended: []string{"hsts"}},
 		{name: "hsts broken", profile: Strict, sent: one(sts, "max-age=x"), want: one(sts, twoYears), mended: []string{"hsts"}},
+		{name: "hsts within a quoted string", profile: Strict, sent: one(sts, `x="; max-age=63072000; includeSubDomains; y="`), want: one(sts, twoYears), mended: []string{"hsts"}},
+		{name: "hsts with a directive twice", profile: Strict, sent: one(sts, "max-age=63072000; includeSubDomains; includeSubDomains"), want: one(sts, twoYears), mended: []string{"hsts"}},
+		{name: "hsts with a value for hosts below", profile: Strict, sent: one(sts, "max-age=63072000; includeSubDomains=1"), want: one(sts, twoYears), mended: []string{"hsts"}},
+		{name: "hsts with a sign", profile: Strict, sent: one(sts, "max-age=+63072000; includeSubDomains"), want: one(sts, twoYears), mended: []string{"hsts"}},
+		{name: "hsts with half a quote", profile: Strict, sent: one(sts, `max-age="63072000; includeSubDomains`), want: one(sts, twoYears), mended: []string{"hsts"}},
+		{name: "hsts with a comma", profile: Strict, sent: one(sts, "max-age=63072000; includeSubDomains, max-age=0"), want: one(sts, twoYears), mended: []string{"hsts"}},
+		{name: "hsts with something new", profile: Baseline, sent: one(sts, "max-age=63072000; later=1; ;"), want: one(sts, "max-age=63072000; later=1; ;")},
 		{name: "hsts twice", profile: Strict, sent: http.Header{sts: {preload, preload}}, want: one(sts, preload), mended: []string{"hsts"}},
 		{name: "hsts over plaintext", profile: Strict, plain: true, sent: one(sts, "max-age=1"), want: one(sts, "max-age=1")},
 		{name: "frames denied", profile: Baseline, sent: one(xfo, "deny"), want: one(xfo, "deny")},
@@ -103,6 +110,7 @@ func TestStrongerValuesStay(t *testing.T) {
 		{name: "frames twice", profile: Baseline, sent: http.Header{xfo: {"DENY", "DENY"}}, want: one(xfo, "DENY"), mended: []string{"frame-options"}},
 		{name: "referrer kept back", profile: Baseline, sent: one(ref, "unsafe-url, no-referrer"), want: one(ref, "unsafe-url, no-referrer")},
 		{name: "referrer given away", profile: Baseline, sent: one(ref, "no-referrer, unsafe-url"), want: one(ref, "strict-origin-when-cross-origin"), mended: []string{"referrer-policy"}},
+		{name: "opener blank", profile: Baseline, sent: one(cop, " "), want: one(cop, "same-origin-allow-popups"), mended: []string{"coop"}},
 		{name: "opener chosen", profile: Baseline, sent: one(cop, "unsafe-none"), want: one(cop, "unsafe-none")},
 		{name: "opener weaker", profile: Strict, sent: one(cop, "unsafe-none"), want: one(cop, "same-origin"), mended: []string{"coop"}},
 	})
@@ -165,6 +173,15 @@ func TestCacheControl(t *testing.T) {
 		{name: "user", profile: Baseline, user: "ann", sent: with("text/html", "private"), want: one(name, noStore), mended: weak},
 		{name: "cookie", profile: Baseline, sent: cookie(with("text/html", "max-age=60")), want: one(name, noStore), mended: weak},
 		{name: "cookie, public", profile: Baseline, sent: cookie(with("text/html", "Public, max-age=60")), want: one(name, "Public, max-age=60")},
+		{
+			name: "user, for caches of others", profile: Baseline, user: "ann", mended: weak,
+			sent: http.Header{"Content-Type": {"text/html"}, name: {"no-store"}, "Cdn-Cache-Control": {"max-age=60"}, "Surrogate-Control": {"max-age=60"}},
+			want: http.Header{name: {noStore}, "Cdn-Cache-Control": nil, "Surrogate-Control": nil},
+		},
+		{
+			name: "anonymous, for caches of others", profile: Baseline,
+			sent: http.Header{"Content-Type": {"text/html"}, "Cdn-Cache-Control": {"max-age=60"}}, want: one("Cdn-Cache-Control", "max-age=60"),
+		},
 		{name: "user, static", profile: Baseline, user: "ann", sent: with("text/css", "max-age=60"), want: one(name, "max-age=60")},
 		{name: "dynamic", profile: Strict, sent: with("text/html", "public, max-age=60"), want: one(name, noStore), mended: weak},
 		{name: "forbidden already", profile: Strict, sent: with("text/html", "no-cache, no-store"), want: one(name, "no-cache, no-store")},
@@ -220,6 +237,14 @@ func TestCookies(t *testing.T) {
 			sent:   http.Header{name: {"__Secure-a=1; HttpOnly; SameSite=Lax", "b=1; HttpOnly; SameSite=Lax"}},
 			want:   one(name, "b=1; HttpOnly; SameSite=Lax"),
 			mended: []string{"set-cookie:prefix"},
+		},
+		{
+			name: "unknown value", profile: Baseline, sent: one(name, "a=b; Secure; SameSite=Off"),
+			want: one(name, "a=b; Secure; SameSite=Off; SameSite=Lax"), mended: []string{"set-cookie:samesite"},
+		},
+		{
+			name: "attribute twice", profile: Strict, sent: one(name, "a=b; Secure; HttpOnly; SameSite=Strict; SameSite"),
+			want: one(name, "a=b; Secure; HttpOnly; SameSite=Strict; SameSite; SameSite=Lax"), mended: []string{"set-cookie:samesite"},
 		},
 		{name: "counted", profile: API, sent: one(name, "a=b"), want: one(name, "a=b"), mended: []string{"set-cookie"}},
 	})
@@ -287,6 +312,12 @@ func TestClassify(t *testing.T) {
 		{[]string{"application/octet-stream"}, other, false},
 		{[]string{"application/json"}, other, false},
 		{[]string{"text/plain"}, other, false},
+		// Of several types in one line browsers take the last that they know
+		// (Fetch section 2.2.2).
+		{[]string{"text/plain, text/html"}, document, false},
+		{[]string{"image/png, text/html"}, document, false},
+		{[]string{"text/css,"}, document, false},
+		{[]string{"text/xsl"}, document, false}, // XML, to Chromium
 	}
 	for _, test := range tests {
 		if c := classify(200, test.types); c.scope != test.scope || c.static != test.static || c.bare {

@@ -1,9 +1,11 @@
 package reports
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"strings"
 )
@@ -48,14 +50,7 @@ type older struct {
 // parse reads a body.
 func parse(media string, body []byte) ([]report, error) {
 	if media == typeReports {
-		var list []report
-		if err := json.Unmarshal(body, &list); err != nil {
-			return nil, fmt.Errorf("reading a list of reports: %w", err)
-		}
-		if len(list) > maxReports {
-			return nil, fmt.Errorf("%d reports in a body: there may be %d", len(list), maxReports)
-		}
-		return list, nil
+		return parseList(body)
 	}
 	var o older
 	if err := json.Unmarshal(body, &o); err != nil {
@@ -71,6 +66,33 @@ func parse(media string, body []byte) ([]report, error) {
 		r.Body.EffectiveDirective, _, _ = strings.Cut(o.Report.ViolatedDirective, " ")
 	}
 	return []report{r}, nil
+}
+
+// parseList reads a list, report by report: as a whole, one of many empty reports
+// would take two hundred times the memory of its body.
+func parseList(body []byte) ([]report, error) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	if t, err := d.Token(); err != nil || t != json.Delim('[') {
+		return nil, errors.New("there is no list of reports")
+	}
+	var list []report
+	for d.More() {
+		if len(list) == maxReports {
+			return nil, fmt.Errorf("more than %d reports in a body", maxReports)
+		}
+		var r report
+		if err := d.Decode(&r); err != nil {
+			return nil, fmt.Errorf("reading a list of reports: %w", err)
+		}
+		list = append(list, r)
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, fmt.Errorf("reading the end of a list of reports: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errors.New("there is more after the list of reports")
+	}
+	return list, nil
 }
 
 // key is what reports that are alike have in common.
@@ -91,7 +113,7 @@ func (r *report) reduce(host string) (k key, page string, ok bool) {
 		raw = r.Body.DocumentURL
 	}
 	u, err := url.Parse(raw)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || !strings.EqualFold(u.Hostname(), strings.Trim(host, "[]")) {
+	if err != nil || !isHost(host) || u.Scheme != "https" && u.Scheme != "http" || !strings.EqualFold(u.Hostname(), strings.Trim(host, "[]")) {
 		return key{}, "", false
 	}
 	k = key{host: host, kind: r.Type, blocked: origin(r.Body.BlockedURL)}
@@ -123,9 +145,12 @@ func origin(blocked string) string {
 	}
 	u, err := url.Parse(blocked)
 	switch {
-	case err != nil || len(u.Host) > 255:
+	case err != nil:
 		return "other"
-	case u.Host != "" && isName(u.Scheme):
+	case u.Host != "":
+		if !isHost(u.Host) || !isName(u.Scheme) {
+			return "other"
+		}
 		return strings.ToLower(u.Scheme + "://" + u.Host)
 	case u.Scheme != "" && len(u.Scheme) < 32:
 		return u.Scheme // data, blob, chrome-extension, …
@@ -133,6 +158,21 @@ func origin(blocked string) string {
 		return strings.ToLower(blocked)
 	}
 	return "other"
+}
+
+// isHost tells whether s is a host as browsers write it, with or without a port:
+// names of other scripts are in Punycode.
+func isHost(s string) bool {
+	if len(s) == 0 || len(s) > 255 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > ':') && c != '-' && c != '_' && c != '.' && c != '[' && c != ']' {
+			return false
+		}
+	}
+	return true
 }
 
 // isName tells whether s is a word as directives and features are.

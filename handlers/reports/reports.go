@@ -15,6 +15,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -48,17 +49,22 @@ type Handler struct {
 	// rest is counted together. Default: 256.
 	Groups int `json:"groups,omitempty"`
 
-	now    func() time.Time
-	write  func(*audit.BrowserReport) error
-	logger *zap.Logger
-	bucket *bucket
-	tally  *tally
-	stop   chan struct{}
-	done   chan struct{}
+	patience time.Duration // with a body
+	now      func() time.Time
+	write    func(*audit.BrowserReport) error
+	logger   *zap.Logger
+	bucket   *bucket
+	tally    *tally
+	stop     chan struct{}
+	done     chan struct{}
 }
 
 // maxBody is how many bytes a body may have.
 const maxBody = 64 << 10
+
+// bodyTime is how long a body may take. Together with Rate it bounds how many
+// are held at once.
+const bodyTime = 10 * time.Second
 
 // CaddyModule returns the Caddy module information.
 func (*Handler) CaddyModule() caddy.ModuleInfo {
@@ -100,6 +106,7 @@ func (h *Handler) prepare() error {
 	if h.now == nil {
 		h.now, h.write = time.Now, appendRecord
 	}
+	h.patience = bodyTime
 	h.bucket = &bucket{rate: float64(h.Rate), room: 4 * float64(h.Rate), left: 4 * float64(h.Rate)}
 	h.tally = newTally(h.Groups)
 	return nil
@@ -171,8 +178,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 		w.Header().Set("Retry-After", "60")
 		return caddyhttp.Error(http.StatusTooManyRequests, errors.New("too many reports"))
 	}
+	// Not each writer has deadlines; those of Caddy's servers have.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.patience))
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return caddyhttp.Error(http.StatusRequestTimeout, err)
 	case err != nil:
 		return caddyhttp.Error(http.StatusBadRequest, err)
 	case len(body) > maxBody:

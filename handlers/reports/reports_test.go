@@ -1,10 +1,15 @@
 package reports
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +101,12 @@ func TestReportsAreReduced(t *testing.T) {
 		{"not a <url>", "other"},
 		{"https://" + strings.Repeat("a", 300) + "/", "other"},
 		{"%zz", "other"},
+		{`https://a"><script>.example/`, "other"},
+		{"https://%e2%80%aegnp.example/", "other"}, // turns the direction of text
+		{"https://%ff.example/", "other"},
+		{"https://b\u00fccher.example/", "other"}, // browsers send punycode
+		{"https://[2001:db8::1]:8443/a", "https://[2001:db8::1]:8443"},
+		{"wss://xn--bcher-kva.example:8080", "wss://xn--bcher-kva.example:8080"},
 	}
 	for _, test := range tests {
 		c := newCollector(t, Handler{})
@@ -120,6 +131,61 @@ func TestReportsAboutOtherHostsAreNotCounted(t *testing.T) {
 	}
 	if c.flush(); c.records != nil {
 		t.Errorf("%+v", c.records)
+	}
+}
+
+func TestReportsToAnAbsurdHostAreNotCounted(t *testing.T) {
+	c := newCollector(t, Handler{})
+	for _, host := range []string{strings.Repeat("a", 300) + ".example", "a'b.example", ""} {
+		r := httptest.NewRequest(http.MethodPost, "https://shop.example.com/", strings.NewReader("["+violation("https://"+host+"/", "img-src", "inline")+"]"))
+		r.Host = host
+		r.Header.Set("Content-Type", typeReports)
+		c.serve(r)
+	}
+	if c.flush(); c.records != nil {
+		t.Errorf("%+v", c.records)
+	}
+}
+
+func TestListsAreNotReadPastTheirBound(t *testing.T) {
+	body := []byte("[" + strings.Repeat("{},", 20_000) + "{}]")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := parse(typeReports, body)
+	runtime.ReadMemStats(&after)
+	if err == nil {
+		t.Error("a list of 20001 reports was taken")
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > 512<<10 {
+		t.Errorf("a body of %d bytes took %d of memory", len(body), took)
+	}
+}
+
+// A client that sends a body bit by bit holds memory as long as it likes.
+func TestSlowBodiesAreNotWaitedFor(t *testing.T) {
+	c := newCollector(t, Handler{})
+	c.patience = 50 * time.Millisecond
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var he caddyhttp.HandlerError
+		if err := c.ServeHTTP(w, r, nil); errors.As(err, &he) {
+			w.WriteHeader(he.StatusCode)
+		}
+	}))
+	defer srv.Close()
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: shop.example.com\r\nContent-Type: "+typeReports+"\r\nContent-Length: 1000\r\n\r\n[")
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusRequestTimeout {
+		t.Errorf("status %d", res.StatusCode)
 	}
 }
 
@@ -164,6 +230,8 @@ func TestWhatIsNoReportIsRefused(t *testing.T) {
 		{"no list", typeReports, "{}", 400},
 		{"nothing in it", typeCSP, "{}", 400},
 		{"too long", typeReports, "[" + strings.Repeat(" ", maxBody) + "]", 413},
+		{"more after the list", typeReports, "[] []", 400},
+		{"an unfinished list", typeReports, "[{}", 400},
 		{"too many", typeReports, "[" + strings.Repeat("{},", maxReports) + "{}]", 400},
 		{"empty list", typeReports, "[]", 204},
 	}
