@@ -25,10 +25,15 @@ type (
 )
 
 // watched is implemented by all of them.
-type watched interface{ watching() *watch }
+type watched interface {
+	source
+	watching() *watch
+}
 
 // Read implements net.Conn.
-func (c *tcpConn) Read(b []byte) (int, error) {
+func (c *tcpConn) Read(b []byte) (int, error) { return c.follow(c, b) }
+
+func (c *tcpConn) receive(b []byte) (int, error) {
 	n, err := c.TCPConn.Read(b)
 	c.took(b, n, err)
 	return n, err
@@ -53,7 +58,9 @@ func (c *tcpConn) WriteTo(w io.Writer) (int64, error) { return c.TCPConn.WriteTo
 func (c *tcpConn) NetConn() net.Conn { return c.TCPConn }
 
 // Read implements net.Conn.
-func (c *unixConn) Read(b []byte) (int, error) {
+func (c *unixConn) Read(b []byte) (int, error) { return c.follow(c, b) }
+
+func (c *unixConn) receive(b []byte) (int, error) {
 	n, err := c.UnixConn.Read(b)
 	c.took(b, n, err)
 	return n, err
@@ -71,7 +78,9 @@ func (c *unixConn) Write(b []byte) (int, error) {
 func (c *unixConn) NetConn() net.Conn { return c.UnixConn }
 
 // Read implements net.Conn.
-func (c *otherConn) Read(b []byte) (int, error) {
+func (c *otherConn) Read(b []byte) (int, error) { return c.follow(c, b) }
+
+func (c *otherConn) receive(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.took(b, n, err)
 	return n, err

@@ -35,7 +35,10 @@ type Server interface {
 // Watch follows the connections of a server that come from a listener of Listen.
 // It must be called before the server starts. Entered must be the first matcher
 // of all chains of the server.
-func Watch(s Server) {
+//
+// With the mode, it looks at the framing of requests over HTTP/1. Those that come
+// over TLS it sees where a listener of Above is around the TLS listener.
+func Watch(s Server, mode Framing) {
 	var once sync.Once
 	s.RegisterConnContext(func(ctx context.Context, c net.Conn) context.Context {
 		w, t := find(c)
@@ -43,10 +46,19 @@ func Watch(s Server) {
 			return ctx
 		}
 		w.tls = t
+		hs, _ := ctx.Value(http.ServerContextKey).(*http.Server)
+		switch {
+		case w.secure != nil:
+			w.secure.ctx = context.WithValue(ctx, http.LocalAddrContextKey, c.LocalAddr())
+			w.secure.server = hs
+			w.framing.mode = mode
+		case t == nil:
+			w.framing.mode = mode
+		}
 		// No connection is served before its context is made. So the first one
 		// may change the server's table of protocols.
 		once.Do(func() {
-			if hs, ok := ctx.Value(http.ServerContextKey).(*http.Server); ok {
+			if hs != nil {
 				watchHTTP2(hs)
 			}
 		})
@@ -90,6 +102,8 @@ func find(c net.Conn) (*watch, *tls.Conn) {
 			return nil, nil
 		case watched:
 			return v.watching(), t
+		case *secureConn:
+			return v.watch, v.Conn
 		case *tls.Conn:
 			t, c = v, v.NetConn()
 		case interface{ NetConn() net.Conn }:
