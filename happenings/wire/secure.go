@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -54,7 +55,16 @@ type secureConn struct {
 	shaken   bool // the handshake was made, or failed
 	failed   bool
 	greeting string // what is left of the preface that was read
+	first    int    // bytes of the first head that were read, up to peeked
+	short    bool   // the first line is too short for a request
 }
+
+// net/http waits for as many bytes to tell HTTP/2 without TLS from HTTP/1. A
+// shorter first line than the shortest is malformed, and is answered at once.
+const (
+	peeked       = len("PRI * HTTP/2.0")
+	shortestLine = len("A / HTTP/1.1\n")
+)
 
 // Read implements net.Conn. net/http reads first in the goroutine that serves the
 // connection, and so the handshake is made there, as without this.
@@ -73,7 +83,28 @@ func (c *secureConn) Read(b []byte) (int, error) {
 		}
 		return n, nil
 	}
-	return c.watch.follow(c, b)
+	if c.first >= peeked {
+		return c.watch.follow(c, b)
+	}
+	return c.begin(b)
+}
+
+// begin reads the first bytes, and makes up line ends behind a line that net/http
+// refuses, for it to see that it does.
+func (c *secureConn) begin(b []byte) (n int, err error) {
+	if c.short {
+		for n = range min(len(b), peeked-c.first) {
+			b[n] = '\n'
+		}
+		c.first += n + 1
+		return n + 1, nil
+	}
+	n, err = c.watch.follow(c, b)
+	if i := bytes.IndexByte(b[:max(n, 0)], '\n'); i >= 0 && c.first+i+1 < shortestLine {
+		c.short = true
+	}
+	c.first += max(n, 0)
+	return n, err
 }
 
 // receive implements source.
