@@ -51,7 +51,15 @@ const maxHeld = 64 << 10
 // source is a connection as it is read without framing.
 type source interface{ receive(b []byte) (int, error) }
 
-// follow reads from a connection.
+// read reads from a connection of a listener. With TLS, what is in it shows above.
+func (w *watch) read(from source, b []byte) (int, error) {
+	if w.tls != nil {
+		return from.receive(b)
+	}
+	return w.follow(from, b)
+}
+
+// follow reads from a connection, in the clear.
 func (w *watch) follow(from source, b []byte) (int, error) {
 	f := &w.framing
 	switch {

@@ -49,13 +49,16 @@ type setting struct {
 	wrap    func(net.Listener) net.Listener // around ours
 	beneath func(net.Listener) net.Listener // beneath ours
 	unix    string
-	framing Framing
-	bare    bool // TLS is not looked into
+	framing Framing // default: Enforce
+	bare    bool    // nobody looks at the framing
 }
 
 func newServer(t *testing.T, o setting) *server {
 	t.Helper()
 	s := &server{t: t, counts: &Counts{}}
+	if o.framing == Pass && !o.bare {
+		o.framing = Enforce
+	}
 	Watch(s, o.framing)
 	if o.handler == nil {
 		o.handler = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }
