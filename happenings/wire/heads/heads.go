@@ -125,7 +125,7 @@ func (s *Scanner) step(b []byte) (int, Fault) {
 	case atLine, inEnd:
 		return s.lineBegins(b[0])
 	case inName:
-		return s.nameGoes(b[0]), None
+		return s.nameGoes(b), None
 	case inOther, inEncoding:
 		return s.skipLine(b, atLine), None
 	case inLength:
@@ -251,21 +251,24 @@ func (s *Scanner) lineBegins(c byte) (int, Fault) {
 }
 
 // nameGoes compares the name of a field.
-func (s *Scanner) nameGoes(c byte) int {
-	if int(s.at) < len(s.name) && lower(c) == s.name[s.at] {
-		s.at++
-		return 1
+func (s *Scanner) nameGoes(b []byte) int {
+	for i, c := range b {
+		if int(s.at) < len(s.name) && lower(c) == s.name[s.at] {
+			s.at++
+			continue
+		}
+		s.state = inOther
+		if c != ':' || int(s.at) != len(s.name) {
+			return i
+		}
+		s.state = inEncoding
+		if s.name == length {
+			s.state = inLength
+		}
+		s.line = s.state
+		return i + 1
 	}
-	s.state = inOther
-	if c != ':' || int(s.at) != len(s.name) {
-		return 0
-	}
-	s.state = inEncoding
-	if s.name == length {
-		s.state = inLength
-	}
-	s.line = s.state
-	return 1
+	return len(b)
 }
 
 func lower(c byte) byte {
