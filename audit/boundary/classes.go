@@ -65,6 +65,8 @@ func http1() []Class {
 		count("http1", "length_conflict", "Requests with different values of Content-Length, answered 400", "net/http answers before any handler."),
 		count("http1", "line_folding", "Requests with a header line that continues another (obs-fold), answered 400", "As for framing_conflict."),
 		count("http1", "encoding_in_http10", "Requests of HTTP/1.0 with Transfer-Encoding, answered 400", "As for framing_conflict."),
+		invisible("http1", "framing_behind_wrappers", "Ambiguous framing over TLS where a listener wrapper after tls hides the connection in a type of its own",
+			"The requests are served as Caddy serves them, and have their records."),
 		invisible("http1", "partial_pipelined", "A part of a head that came together with the request before it, and nothing after",
 			"net/http has it in its buffer, and neither reads nor writes again."),
 		invisible("http1", "short_second", "Less than four bytes of a head on a connection that has carried requests, under a read that also ends it",

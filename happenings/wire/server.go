@@ -3,12 +3,15 @@
 // a request, HTTP/2 connections and streams that break the protocol. What
 // reaches a handler has a record of its own and is not counted here.
 //
-// It stands in three places, none of which changes what clients see. Beneath
-// TLS a listener wrapper sees the bytes of each connection (Counts.Listen). In
-// the server hooks tell when a connection is new, reads a request, is idle and
-// ends (Watch); a matcher at the begin of each chain tells that a request has
-// reached it (Entered). Around HTTP/2, above TLS, frames are seen in the
-// clear.
+// It stands in four places. Beneath TLS a listener wrapper sees the bytes of
+// each connection (Counts.Listen). In the server hooks tell when a connection is
+// new, reads a request, is idle and ends (Watch); a matcher at the begin of each
+// chain tells that a request has reached it (Entered). Around HTTP/2, above TLS,
+// frames are seen in the clear. None of these changes what clients see.
+//
+// Above TLS, too, the heads of HTTP/1 requests are seen (Above). Those whose
+// framing is ambiguous net/http would serve: they are made into what it refuses
+// (Framing). So this is the one place that changes an answer.
 //
 // An attacker decides how much there is to count: it is added up under a bounded
 // number of keys (Counts) and becomes protocol.error records every TellEvery
