@@ -25,10 +25,7 @@ type (
 )
 
 // watched is implemented by all of them.
-type watched interface {
-	source
-	watching() *watch
-}
+type watched interface{ watching() *watch }
 
 // Read implements net.Conn.
 func (c *tcpConn) Read(b []byte) (int, error) { return c.read(c, b) }
