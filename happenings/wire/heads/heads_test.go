@@ -251,7 +251,7 @@ func FuzzHeads(f *testing.F) {
 		f.Add([]byte(s), uint8(1), uint8(7))
 	}
 	f.Fuzz(func(t *testing.T, b []byte, one, two uint8) {
-		b = b[:len(b):len(b)]
+		b = slices.Clip(b)
 		sameEnds(t, b)
 		checkStream(t, b, int(one), int(two))
 		poisoned(t, b)
