@@ -11,6 +11,7 @@
 //	http.handlers.soc2_evidence   serves the log's head, records and status
 //	http.handlers.soc2_witness    serves the witness that an instance is for others
 //	caddy.listeners.soc2          puts the first two before all routes of a server
+//	caddy.listeners.soc2_framing  lets the one above see requests over TLS
 //	admin.api.soc2                serves the evidence on the admin API
 //	admin.api.soc2_changes        records the calls of the admin API and what they change
 //	admin.api.soc2_limits         shows and changes what keys have spent, there
@@ -49,6 +50,7 @@ func init() {
 	caddy.RegisterModule(new(evidence.Admin))
 	caddy.RegisterModule(new(witness.Handler))
 	caddy.RegisterModule(new(happenings.Coverage))
+	caddy.RegisterModule(new(happenings.Framing))
 }
 
 // App owns what the soc2 handlers share: the audit log, its key, and the

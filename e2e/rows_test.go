@@ -92,7 +92,12 @@ var rows = []row{
 	// What net/http answers before any handler.
 	{"malformed request line", text("A line that is no request line\r\n\r\n"), nil, []string{"http1 malformed 400"}},
 	{"no host", text("GET / HTTP/1.1\r\n\r\n"), nil, []string{"http1 malformed 400"}},
-	{"two lengths", text("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx"), nil, []string{"http1 malformed 400"}},
+	{"two lengths", text("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx"), nil, []string{"http1 length_conflict 400"}},
+	{"two framings", method("POST", "/ok", "Content-Length: 3", "Transfer-Encoding: chunked"), nil, []string{"http1 framing_conflict 400"}},
+	{"two framings over TLS", func(p *peer) {
+		p.sendTo(p.stage.secure, http1(), p.head("POST", "/ok", "Content-Length: 3", "Transfer-Encoding: chunked", closing))
+	}, nil, []string{"http1 framing_conflict 400"}},
+	{"folded line", get("/ok", "X: y\r\n z"), nil, []string{"http1 line_folding 400"}},
 	{"malformed over TLS", func(p *peer) { p.sendTo(p.stage.secure, http1(), "GET\r\n\r\n") }, nil, []string{"http1 malformed 400"}},
 	{"malformed behind a good one", func(p *peer) { p.send(p.head("GET", "/ok") + "GET\r\n\r\n") }, []string{"200 complete"}, []string{"http1 malformed 400"}},
 	{"head too large", get("/ok", "X: "+strings.Repeat("x", 30_000)), nil, []string{"http1 head_too_large 431"}},

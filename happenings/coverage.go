@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"slices"
@@ -43,7 +44,17 @@ import (
 // and above is in the log http.log.error. A request that nothing answers gets
 // the status that the app chooses, and one whose connection is below the app's
 // floor for TLS is refused.
-type Coverage struct{}
+type Coverage struct {
+	// Framing is what happens with requests over HTTP/1 that another server might
+	// see end elsewhere: those with both Content-Length and Transfer-Encoding,
+	// with different values of Content-Length, with Transfer-Encoding in HTTP/1.0,
+	// and with header lines that continue others (RFC 9112, sections 5.2, 6.1 and
+	// 6.3). enforce answers 400 and closes the connection, report counts them and
+	// serves those that Caddy would, off does not look. Default: enforce.
+	Framing string `json:"framing,omitempty"`
+}
+
+var framings = map[string]wire.Framing{"": wire.Enforce, "enforce": wire.Enforce, "report": wire.Report, "off": wire.Pass}
 
 // CaddyModule returns the Caddy module information.
 func (*Coverage) CaddyModule() caddy.ModuleInfo {
@@ -54,13 +65,17 @@ func (*Coverage) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision puts the handlers into the server at hand.
-func (*Coverage) Provision(ctx caddy.Context) error {
+func (c *Coverage) Provision(ctx caddy.Context) error {
 	srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok {
 		return errors.New("the listener wrapper soc2 belongs in an HTTP server, in servers > listener_wrappers")
 	}
 	if covers(srv.Routes) {
 		return errors.New("the listener wrapper soc2 is listed twice for one server")
+	}
+	framing, ok := framings[c.Framing]
+	if !ok {
+		return fmt.Errorf("the listener wrapper soc2: framing %q: choose enforce, report or off", c.Framing)
 	}
 	status, err := unmatchedStatus(ctx)
 	if err != nil {
@@ -94,7 +109,10 @@ func (*Coverage) Provision(ctx caddy.Context) error {
 		srv.Errors.Routes = slices.Insert(srv.Errors.Routes, 0, plainly(caddyhttp.MatcherSets{{portOf(app)}}))
 	}
 	srv.Errors.Routes = slices.Insert(srv.Errors.Routes, 0, outermost(bare))
-	wire.Watch(srv)
+	wire.Watch(srv, framing)
+	if framing != wire.Pass {
+		lookIntoTLS(srv)
+	}
 	return nil
 }
 
@@ -221,14 +239,26 @@ func httpApp(ctx caddy.Context) *caddyhttp.App {
 // that reach no handler.
 func (*Coverage) WrapListener(ln net.Listener) net.Listener { return wire.All.Listen(ln) }
 
-// UnmarshalCaddyfile implements caddyfile.Unmarshaler. There are no options.
-func (*Coverage) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+// UnmarshalCaddyfile implements caddyfile.Unmarshaler:
+//
+//	soc2 {
+//		framing enforce|report|off
+//	}
+func (c *Coverage) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the wrapper's name
 	if d.NextArg() {
 		return d.Errf("the listener wrapper soc2 takes no argument, but has %q", d.Val())
 	}
 	for d.NextBlock(0) {
-		return d.Errf("the listener wrapper soc2 has no option %q", d.Val())
+		if d.Val() != "framing" {
+			return d.Errf("the listener wrapper soc2 has no option %q; it has framing", d.Val())
+		}
+		if c.Framing != "" || !d.AllArgs(&c.Framing) {
+			return d.Err("framing takes one of enforce, report and off, once")
+		}
+		if _, ok := framings[c.Framing]; !ok {
+			return d.Errf("framing %q: choose enforce, report or off", c.Framing)
+		}
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ type Boundary struct {
 // Now is the boundary of this version.
 func Now() Boundary {
 	return Boundary{
-		Version: 1,
+		Version: 2,
 		Holds: "Servers whose listener_wrappers list soc2 before tls. Of other servers only those requests are recorded " +
 			"that reach a soc2_audit handler, and nothing is counted.",
 		Classes: classes(),

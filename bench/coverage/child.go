@@ -39,7 +39,7 @@ func (*wrapper) Provision(ctx caddy.Context) error {
 		return errors.New("there is no server")
 	}
 	srv.Routes[0].MatcherSets = caddyhttp.MatcherSets{{wire.Entered{}}}
-	wire.Watch(srv)
+	wire.Watch(srv, wire.Pass)
 	return nil
 }
 

@@ -35,6 +35,11 @@ type answer struct {
 	size   int    // bytes
 }
 
+// versionRefused is net/http's answer to another version of HTTP.
+const versionRefused = "HTTP/1.1 505 HTTP Version Not Supported: unsupported protocol version\r\n" +
+	"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
+	"505 HTTP Version Not Supported: unsupported protocol version"
+
 // answers are the responses that net/http's server writes without a handler.
 // Beneath TLS nothing shows but how long a record is: their sizes tell them
 // apart. A test gets each of them from a server.
@@ -54,8 +59,7 @@ var answers = func() []answer {
 		line := "400 Bad Request: " + text
 		add(http.StatusBadRequest, text, "HTTP/1.1 "+line+plain+line)
 	}
-	const version = "505 HTTP Version Not Supported: unsupported protocol version"
-	add(http.StatusHTTPVersionNotSupported, "", "HTTP/1.1 "+version+plain+version)
+	add(http.StatusHTTPVersionNotSupported, "", versionRefused)
 	const empty = "\r\nDate: " + http.TimeFormat + "\r\nContent-Length: 0\r\n"
 	for _, conn := range []string{"", "Connection: close\r\n", "Connection: keep-alive\r\n"} {
 		add(http.StatusOK, "", "HTTP/1.1 200 OK"+empty+conn+"\r\n")

@@ -28,7 +28,9 @@ type (
 type watched interface{ watching() *watch }
 
 // Read implements net.Conn.
-func (c *tcpConn) Read(b []byte) (int, error) {
+func (c *tcpConn) Read(b []byte) (int, error) { return c.read(c, b) }
+
+func (c *tcpConn) receive(b []byte) (int, error) {
 	n, err := c.TCPConn.Read(b)
 	c.took(b, n, err)
 	return n, err
@@ -53,7 +55,9 @@ func (c *tcpConn) WriteTo(w io.Writer) (int64, error) { return c.TCPConn.WriteTo
 func (c *tcpConn) NetConn() net.Conn { return c.TCPConn }
 
 // Read implements net.Conn.
-func (c *unixConn) Read(b []byte) (int, error) {
+func (c *unixConn) Read(b []byte) (int, error) { return c.read(c, b) }
+
+func (c *unixConn) receive(b []byte) (int, error) {
 	n, err := c.UnixConn.Read(b)
 	c.took(b, n, err)
 	return n, err
@@ -71,7 +75,9 @@ func (c *unixConn) Write(b []byte) (int, error) {
 func (c *unixConn) NetConn() net.Conn { return c.UnixConn }
 
 // Read implements net.Conn.
-func (c *otherConn) Read(b []byte) (int, error) {
+func (c *otherConn) Read(b []byte) (int, error) { return c.read(c, b) }
+
+func (c *otherConn) receive(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.took(b, n, err)
 	return n, err

@@ -49,12 +49,17 @@ type setting struct {
 	wrap    func(net.Listener) net.Listener // around ours
 	beneath func(net.Listener) net.Listener // beneath ours
 	unix    string
+	framing Framing // default: Enforce
+	bare    bool    // nobody looks at the framing
 }
 
 func newServer(t *testing.T, o setting) *server {
 	t.Helper()
 	s := &server{t: t, counts: &Counts{}}
-	Watch(s)
+	if o.framing == Pass && !o.bare {
+		o.framing = Enforce
+	}
+	Watch(s, o.framing)
 	if o.handler == nil {
 		o.handler = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }
 	}
@@ -99,6 +104,9 @@ func (s *server) serve(o setting) {
 			o.tls.NextProtos = []string{"h2", "http/1.1"}
 		}
 		ln = tls.NewListener(ln, o.tls)
+		if !o.bare {
+			ln = hiding{Above(ln)}
+		}
 	}
 	if o.wrap != nil {
 		ln = o.wrap(ln)
@@ -112,6 +120,18 @@ func (s *server) serve(o setting) {
 		_ = s.http.Close()
 		<-ended
 	})
+}
+
+// hiding hides that connections have TLS, as Caddy's last listener does
+// (caddyhttp, http2Listener).
+type hiding struct{ net.Listener }
+
+func (l hiding) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if _, bare := c.(*tls.Conn); bare || err != nil {
+		return c, err
+	}
+	return struct{ net.Conn }{c}, nil
 }
 
 // authority is a CA and a server certificate of it for localhost.

@@ -35,6 +35,10 @@ func watchHTTP2(hs *http.Server) bool {
 			plain(hs, carrier, h)
 			return
 		}
+		if w.secure != nil {
+			w.secure.serve(hs, plain, h)
+			return
+		}
 		s := w.http2()
 		plain(hs, carry(&plainFrames{Conn: conn, streams: s}), s.entering(h))
 	}
@@ -133,7 +137,9 @@ func (c *tlsFrames) greet() error {
 	if _, err := io.ReadFull(c.Conn, b[:]); err != nil {
 		return err
 	}
-	c.late.Stop()
+	if c.late != nil {
+		c.late.Stop()
+	}
 	c.greeted = true
 	if string(b[:]) != preface {
 		c.broken.Store(true)
@@ -164,6 +170,7 @@ type streams struct {
 
 // http2 makes the connection one that speaks HTTP/2.
 func (w *watch) http2() *streams {
+	w.framing.mode = Pass
 	w.h2 = &streams{watch: w}
 	return w.h2
 }

@@ -62,6 +62,13 @@ const (
 	HeadCutOff            // a part of a head, then the end of the connection
 	HeadDropped           // a request that a server which is shutting down did not take
 
+	// Requests whose framing is ambiguous: 400, or served where it is only
+	// reported.
+	FramingConflict  // both Content-Length and Transfer-Encoding
+	LengthConflict   // different values of Content-Length
+	LineFolding      // a line that continues another
+	EncodingInHTTP10 // Transfer-Encoding in HTTP/1.0
+
 	// HTTP/2.
 	BadPreface       // the connection preface is not HTTP/2's
 	ConnectionError  // GOAWAY with an error, sent by the server
@@ -103,6 +110,10 @@ var reasonNames = [reasons]string{
 	HeadTimedOut:             "head_timed_out",
 	HeadCutOff:               "head_cut_off",
 	HeadDropped:              "head_dropped",
+	FramingConflict:          "framing_conflict",
+	LengthConflict:           "length_conflict",
+	LineFolding:              "line_folding",
+	EncodingInHTTP10:         "encoding_in_http10",
 	BadPreface:               "bad_preface",
 	ConnectionError:          "connection_error",
 	ClientConnection:         "client_connection_error",

@@ -3,12 +3,15 @@
 // a request, HTTP/2 connections and streams that break the protocol. What
 // reaches a handler has a record of its own and is not counted here.
 //
-// It stands in three places, none of which changes what clients see. Beneath
-// TLS a listener wrapper sees the bytes of each connection (Counts.Listen). In
-// the server hooks tell when a connection is new, reads a request, is idle and
-// ends (Watch); a matcher at the begin of each chain tells that a request has
-// reached it (Entered). Around HTTP/2, above TLS, frames are seen in the
-// clear.
+// It stands in four places. Beneath TLS a listener wrapper sees the bytes of
+// each connection (Counts.Listen). In the server hooks tell when a connection is
+// new, reads a request, is idle and ends (Watch); a matcher at the begin of each
+// chain tells that a request has reached it (Entered). Around HTTP/2, above TLS,
+// frames are seen in the clear. None of these changes what clients see.
+//
+// Above TLS, too, the heads of HTTP/1 requests are seen (Above). Those whose
+// framing is ambiguous net/http would serve: they are made into what it refuses
+// (Framing). So this is the one place that changes an answer.
 //
 // An attacker decides how much there is to count: it is added up under a bounded
 // number of keys (Counts) and becomes protocol.error records every TellEvery
@@ -35,7 +38,10 @@ type Server interface {
 // Watch follows the connections of a server that come from a listener of Listen.
 // It must be called before the server starts. Entered must be the first matcher
 // of all chains of the server.
-func Watch(s Server) {
+//
+// With the mode, it looks at the framing of requests over HTTP/1. Those that come
+// over TLS it sees where a listener of Above is around the TLS listener.
+func Watch(s Server, mode Framing) {
 	var once sync.Once
 	s.RegisterConnContext(func(ctx context.Context, c net.Conn) context.Context {
 		w, t := find(c)
@@ -43,10 +49,19 @@ func Watch(s Server) {
 			return ctx
 		}
 		w.tls = t
+		hs, _ := ctx.Value(http.ServerContextKey).(*http.Server)
+		switch {
+		case w.secure != nil:
+			w.secure.ctx = context.WithValue(ctx, http.LocalAddrContextKey, c.LocalAddr())
+			w.secure.server = hs
+			w.framing.mode = mode
+		case t == nil:
+			w.framing.mode = mode
+		}
 		// No connection is served before its context is made. So the first one
 		// may change the server's table of protocols.
 		once.Do(func() {
-			if hs, ok := ctx.Value(http.ServerContextKey).(*http.Server); ok {
+			if hs != nil {
 				watchHTTP2(hs)
 			}
 		})
@@ -90,6 +105,8 @@ func find(c net.Conn) (*watch, *tls.Conn) {
 			return nil, nil
 		case watched:
 			return v.watching(), t
+		case *secureConn:
+			return v.watch, v.Conn
 		case *tls.Conn:
 			t, c = v, v.NetConn()
 		case interface{ NetConn() net.Conn }:

@@ -18,7 +18,8 @@ import (
 type watch struct {
 	listener *listener
 	beneath  net.Conn
-	tls      *tls.Conn // nil if there is none
+	tls      *tls.Conn   // nil if there is none
+	secure   *secureConn // around it; nil if there is none
 
 	hello hello // of the client; written by the goroutine that reads
 	alert byte  // that the server sent in the clear; 0 if none
@@ -31,6 +32,8 @@ type watch struct {
 	fresh   atomic.Bool   // bytes came in this cycle
 	first   atomic.Uint32 // the first response of this cycle, as judge makes it
 	last    atomic.Uint32 // how the last read ended, or a write to a client that had gone
+
+	framing framing // of HTTP/1
 
 	h2 *streams // nil unless the connection speaks HTTP/2
 }
@@ -140,16 +143,22 @@ func (w *watch) state(s http.ConnState) {
 		if !w.entered.Load() {
 			w.countAnswer()
 		}
+		w.countServed()
+		w.framing.state(s)
 		w.used, w.active = true, false
 		w.entered.Store(false)
 		w.fresh.Store(false)
 		w.first.Store(0)
 		w.last.Store(uint32(reading))
+	case s == http.StateHijacked:
+		w.countServed()
+		w.framing.state(s)
 	}
 }
 
 // end counts what the connection leaves uncounted.
 func (w *watch) end() {
+	defer w.countServed()
 	switch {
 	case w.h2 != nil:
 		w.h2.end()
@@ -158,6 +167,9 @@ func (w *watch) end() {
 		w.endUnused()
 	case w.first.Load() != 0:
 		w.countAnswer()
+	case w.framing.refused.Load() != 0: // a server that shuts down does not answer
+		reason, _ := w.framing.reason()
+		w.count(HTTP1, reason, 0, "")
 	case w.active || w.fresh.Load():
 		w.count(HTTP1, w.cut(), 0, "")
 	case !w.used:
@@ -193,7 +205,10 @@ func (w *watch) countAnswer() {
 		return
 	}
 	reason := reasonFor(a.status, known)
+	framing, faulty := w.framing.reason()
 	switch {
+	case faulty:
+		reason = framing
 	case a.status == 0 && w.tls != nil: // of no known size
 		reason = Malformed
 	case reason != Malformed:
