@@ -46,9 +46,10 @@ const (
 	KindReviewSignoff   Kind = "review.signoff"
 	KindReviewDrill     Kind = "review.drill"
 
-	KindCachePurge    Kind = "cache.purge"    // CachePurge
-	KindLockout       Kind = "access.lockout" // Lockout
-	KindProtocolError Kind = "protocol.error" // ProtocolError
+	KindCachePurge    Kind = "cache.purge"        // CachePurge
+	KindLockout       Kind = "access.lockout"     // Lockout
+	KindBreakGlass    Kind = "access.break_glass" // BreakGlass
+	KindProtocolError Kind = "protocol.error"     // ProtocolError
 
 	KindLimitBegin Kind = "limit.begin" // LimitChange, limit.*: a key is refused from now on
 	KindLimitEnd   Kind = "limit.end"
@@ -144,6 +145,8 @@ func blank(kind Kind) Body {
 		return &CachePurge{}
 	case KindLockout:
 		return &Lockout{}
+	case KindBreakGlass:
+		return &BreakGlass{}
 	case KindProtocolError:
 		return &ProtocolError{}
 	case KindRollup:
