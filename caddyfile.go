@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/dustin/go-humanize"
 
+	"github.com/caddy-soc2/caddy-soc2/handlers/access"
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
@@ -26,6 +27,8 @@ var directives = []struct {
 }{
 	{"soc2_audit", "tracing", record.ParseCaddyfile},
 	{"soc2_headers", "header", headers.ParseCaddyfile},
+	{"soc2_access", "request_header", access.ParseCaddyfile}, // after every authentication
+	{"soc2_jwks", "respond", access.ParseJWKSCaddyfile},
 	{"soc2_evidence", "respond", evidence.ParseCaddyfile},
 	{"soc2_witness", "respond", witness.ParseCaddyfile},
 }

@@ -6,10 +6,13 @@
 //	soc2                        app: owns the audit log and the defaults
 //	http.handlers.soc2_audit    keeps one record for each request
 //	http.handlers.soc2_headers  enforces security headers
+//	http.handlers.soc2_access   lets pass what a policy allows
+//	http.handlers.soc2_jwks     serves the keys of its assertions
 //	http.handlers.soc2_evidence serves the log's head, records and status
 //	http.handlers.soc2_witness  serves the witness that an instance is for others
 //	caddy.listeners.soc2        puts the first two before all routes of a server
 //	admin.api.soc2              serves the evidence on the admin API
+//	admin.api.soc2_access       shows policies, opens and closes break-glass
 //	admin.api.soc2_changes      records the calls of the admin API and what they change
 package soc2
 
@@ -22,6 +25,7 @@ import (
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/notary"
+	"github.com/caddy-soc2/caddy-soc2/handlers/access"
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
@@ -37,6 +41,9 @@ func init() {
 	caddy.RegisterModule(new(App))
 	caddy.RegisterModule(new(record.Handler))
 	caddy.RegisterModule(new(headers.Handler))
+	caddy.RegisterModule(new(access.Handler))
+	caddy.RegisterModule(new(access.JWKS))
+	caddy.RegisterModule(new(access.Admin))
 	caddy.RegisterModule(new(evidence.Handler))
 	caddy.RegisterModule(new(evidence.Admin))
 	caddy.RegisterModule(new(witness.Handler))

@@ -48,7 +48,7 @@ type Event struct {
 	AccessPolicy string // hash of the access policy that decided
 	AccessShadow string // rule that would have refused the request if it were enforced
 	Limit        Decision
-	Cache  string // cache status: hit, miss, …
+	Cache        string // cache status: hit, miss, …
 
 	Profile string   // header profile enforced on the response
 	Mended  []string // what was wrong with the upstream's headers, by rule

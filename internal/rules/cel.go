@@ -144,7 +144,7 @@ func (a *activation) ResolveName(name string) (any, bool) {
 		}
 		return types.String(a.Client.String()), true
 	case "roles":
-		return types.NewStringList(types.DefaultTypeAdapter, a.roles()), true
+		return types.NewStringList(types.DefaultTypeAdapter, rolesOf(a.Request, a.assigned)), true
 	case "claims":
 		return table(a.claim), true
 	case "headers":
@@ -160,19 +160,6 @@ func (a *activation) ResolveName(name string) (any, bool) {
 		return types.Timestamp{Time: a.IssuedAt}, true
 	}
 	return nil, false
-}
-
-func (a *activation) roles() (all []string) {
-	for _, list := range a.Roles {
-		for list != "" {
-			var role string
-			role, list, _ = strings.Cut(list, ",")
-			if role = strings.TrimSpace(role); role != "" {
-				all = append(all, role)
-			}
-		}
-	}
-	return append(all, a.assigned...)
 }
 
 func (a *activation) claim(name string) (string, bool) {

@@ -3,6 +3,7 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/bits"
 	"net/netip"
 	"slices"
@@ -101,8 +102,8 @@ func New(p *Policy, sources []string, now time.Time) (*Engine, error) {
 		return nil, err
 	}
 	e.assigned = map[string][]string{}
-	for role, principals := range p.Assign {
-		for _, name := range principals {
+	for _, role := range slices.Sorted(maps.Keys(p.Assign)) {
+		for _, name := range p.Assign[role] {
 			e.assigned[name] = append(e.assigned[name], role)
 		}
 	}
@@ -279,3 +280,20 @@ func (e *Engine) Hash() string { return e.policy.Hash() }
 
 // Findings are what is odd about the policy.
 func (e *Engine) Findings() []Finding { return e.findings }
+
+// RolesOf are the roles of a request's principal, from all sources and assigned.
+func (e *Engine) RolesOf(q *Request) []string { return rolesOf(q, e.assigned[q.Principal]) }
+
+func rolesOf(q *Request, assigned []string) []string {
+	all := []string{}
+	for _, list := range q.Roles {
+		for list != "" {
+			var role string
+			role, list, _ = strings.Cut(list, ",")
+			if role = strings.TrimSpace(role); role != "" {
+				all = append(all, role)
+			}
+		}
+	}
+	return append(all, assigned...)
+}

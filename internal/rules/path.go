@@ -13,6 +13,7 @@ import (
 const (
 	flagUpper     = 1 << iota // capital letters
 	flagSlashes               // two slashes in a row
+	flagHost                  // two at the beginning, which URL parsers take for a host's
 	flagTail                  // a segment that ends in a dot or a space, which Windows drops
 	flagText                  // characters other than ASCII
 	flagSemicolon             // parameters of a segment, as servlets have them
@@ -78,6 +79,9 @@ func classify(p string) (flags int) {
 		case seg == "":
 			if i < len(p) { // else it is the slash at the end
 				flags |= flagSlashes
+			}
+			if i == 1 && len(p) > 2 {
+				flags |= flagHost
 			}
 		case seg == "." || seg == "..":
 			flags |= flagDots
@@ -210,6 +214,10 @@ func others(p string, flags int) (list []string) {
 	}
 	if flags&flagDelimiter != 0 {
 		list = append(list, rooted(p[:strings.IndexAny(p, "?#")]))
+	}
+	if flags&flagHost != 0 {
+		_, rest, _ := strings.Cut(p[2:], "/")
+		list = append(list, rooted(rest))
 	}
 	if flags&flagTail != 0 {
 		list = append(list, eachSegment(p, func(s string) string { return strings.TrimRight(s, ". ") }))
