@@ -2,6 +2,7 @@ package access
 
 import (
 	"errors"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -219,7 +220,9 @@ func (r *rule) networks(d *caddyfile.Dispenser) error {
 	}
 	for _, s := range list {
 		if s == "private_ranges" {
-			r.Networks = append(r.Networks, caddyhttp.PrivateRangesCIDR()...)
+			for _, p := range caddyhttp.PrivateRangesCIDR() {
+				r.Networks = append(r.Networks, netip.MustParsePrefix(p).Masked().String())
+			}
 			continue
 		}
 		r.Networks = append(r.Networks, s)

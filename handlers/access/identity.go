@@ -50,6 +50,9 @@ func (id *Identity) check() error {
 	if id == nil {
 		return nil
 	}
+	if err := id.Assertion.check(); err != nil {
+		return err
+	}
 	for _, name := range id.names() {
 		if !httpguts.ValidHeaderFieldName(name) || isOneOf(name, needed) {
 			return fmt.Errorf("identity: %q is no name of a field that can be set", name)
@@ -64,7 +67,7 @@ func (id *Identity) check() error {
 			return fmt.Errorf("identity: header %s: %q: choose user, roles, method, mfa, issued_at or claim:NAME", name, what)
 		}
 	}
-	return id.Assertion.check()
+	return nil
 }
 
 // tell puts into a request who its principal is.

@@ -216,7 +216,7 @@ func others(p string, flags int) (list []string) {
 		list = append(list, rooted(p[:strings.IndexAny(p, "?#")]))
 	}
 	if flags&flagHost != 0 {
-		_, rest, _ := strings.Cut(p[2:], "/")
+		_, rest, _ := strings.Cut(strings.TrimLeft(p, "/"), "/")
 		list = append(list, rooted(rest))
 	}
 	if flags&flagTail != 0 {

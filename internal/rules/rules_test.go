@@ -36,7 +36,7 @@ var disguises = []string{
 	"/admin", "/admin/", "/admin/x", "/ADMIN", "/Admin/X", "//admin", "///admin//x", "/./admin", "/x/../admin", "/x/..//admin",
 	"/%61dmin", "/%41DMIN", "/admin%2fx", "/admin%2Fx", "/x%2f..%2fadmin", "/%2e/admin", "/x/%2e%2e/admin", "/x/.%2E/admin",
 	"/%2561dmin", "/%252fadmin", "/x/%252e%252e/admin", "/%25%36%31dmin", "/%u0061dmin", "/admin;x=1", "/admin;/x", "/;/admin", "/x/..;/admin", "/;x=y/admin",
-	"//example.com/admin", "//example.com//admin/x", "//a@b:80/admin", "/\\example.com/admin", "/\\admin", "/x\\..\\admin", "/%5cadmin", "/x%5c..%5cadmin", "/admin%5cx", "/admin.", "/admin./x", "/admin%20", "/admin%20/x", "/admin...", "/admin%00", "/admin%0a",
+	"//example.com/admin", "///example.com/admin", "//example.com//admin/x", "//a@b:80/admin", "/\\example.com/admin", "/\\admin", "/x\\..\\admin", "/%5cadmin", "/x%5c..%5cadmin", "/admin%5cx", "/admin.", "/admin./x", "/admin%20", "/admin%20/x", "/admin...", "/admin%00", "/admin%0a",
 	"/admin%3fx", "/admin%23x", "/admin%c0%af", "/%c0%ae%c0%ae/admin", "/%ff/admin", "/\uff41dmin", "/%ef%bd%81dmin", "/admin%ef%bc%8fx", "/adm\u0131n/../admin",
 	"/x/%e2%80%a5/admin", "/admin%09", "/%20/../admin", "/admin/%2e", "/admin/..%2fadmin",
 }
