@@ -225,10 +225,10 @@ func TestAssertionIsVerifiedByTheServedKeys(t *testing.T) {
 		}
 		var c jwt.Claims
 		var more struct {
-			Roles []string
-			Dept  string
-			MFA   bool
-			How   string `json:"auth_method"`
+			Roles []string `json:"roles"`
+			Dept  string   `json:"dept"`
+			MFA   bool     `json:"mfa"`
+			How   string   `json:"auth_method"`
 		}
 		if err := token.Claims(before, &c, &more); err != nil {
 			t.Fatalf("day %d: the keys that were served before do not verify: %v", day, err)
@@ -487,6 +487,7 @@ func TestBadOptionsAreNamed(t *testing.T) {
 		rule + "identity {\nassertion {\naudience a\nttl 2h\n}\n}":    "between 1s and 1h",
 		rule + "identity {\nassertion {\naudience a\nclaim sub\n}\n}": "set by itself",
 		rule + "identity {\nassertion {\naudience a\nkey ../x\n}\n}":  "letters, digits",
+		"rule r {\nnetwork private_ranges 10.0.0.300\n}":              "neither an address",
 		"rule r {\ncel principal\n}":                                  "must be true or false",
 	} {
 		h, err := parse(t, block)

@@ -221,7 +221,10 @@ func (r *rule) networks(d *caddyfile.Dispenser) error {
 	for _, s := range list {
 		if s == "private_ranges" {
 			for _, p := range caddyhttp.PrivateRangesCIDR() {
-				r.Networks = append(r.Networks, netip.MustParsePrefix(p).Masked().String())
+				if prefix, err := netip.ParsePrefix(p); err == nil { // else it is an address
+					p = prefix.Masked().String()
+				}
+				r.Networks = append(r.Networks, p)
 			}
 			continue
 		}
