@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 )
@@ -355,5 +356,65 @@ func TestEachDecisionIsInTheRecord(t *testing.T) {
 		if got.Outcome != c.outcome || got.Rule != c.rule || got.Reason != c.reason || got.Shadow != c.shadows || len(got.Policy) != 32 {
 			t.Errorf("%s: %+v", c.path, got)
 		}
+	}
+}
+
+// TestRulesFollowAuthentication has the directive written before the
+// authentication, which it comes after all the same.
+func TestRulesFollowAuthentication(t *testing.T) {
+	up := newProtected(t)
+	s := newSite(t)
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.load(`
+	{
+		GLOBAL
+		soc2 {
+			instance test
+			data_dir DATA
+		}
+	}
+	SITE {
+		reverse_proxy ` + up.Listener.Addr().String() + `
+		soc2_access {
+			assign admin alice
+			rule admin {
+				role admin
+				path /admin/*
+			}
+			identity {
+				header X-User user
+				assertion {
+					audience app
+				}
+			}
+		}
+		basic_auth {
+			alice ` + string(hash) + `
+			bob ` + string(hash) + `
+		}
+		handle /jwks {
+			soc2_jwks
+		}
+	}`); err != nil {
+		t.Fatal(err)
+	}
+	for who, want := range map[string]int{"alice": 200, "bob": 403} {
+		a := s.get(s.url("/admin/x"), func(r *http.Request) { r.SetBasicAuth(who, "secret"); r.Header.Set("X-User", "root") })
+		seen := up.take()
+		if a.status != want || (len(seen) == 1) != (want == 200) {
+			t.Fatalf("%s: %d, %d requests", who, a.status, len(seen))
+		}
+		if want == 200 && (seen[0].Header.Get("X-User") != who || strings.Count(seen[0].Header.Get("X-Soc2-Assertion"), ".") != 2) {
+			t.Errorf("%v", seen[0].Header)
+		}
+		if r := s.requests()[a.header.Get("X-Request-Id")]; r.Auth.User != who {
+			t.Errorf("%+v", r)
+		}
+	}
+	if a := s.get(s.url("/admin/x")); a.status != 401 || len(up.take()) > 0 {
+		t.Error(a.status)
 	}
 }
