@@ -90,7 +90,7 @@ func (s *site) send(request string) int {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
 	if _, err := io.WriteString(conn, request); err != nil {
 		return 0
@@ -174,7 +174,7 @@ func (s *site) sendH2(authority, method, path string, fields []string, more ...h
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
 	var block bytes.Buffer
 	enc := hpack.NewEncoder(&block)

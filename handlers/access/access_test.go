@@ -94,8 +94,7 @@ func (s *site) do(method, target string, u user, edit ...func(*http.Request)) *h
 		_, err := io.WriteString(w, "ok")
 		return err
 	}))
-	var he caddyhttp.HandlerError
-	if errors.As(err, &he) {
+	if he, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
 		w.WriteHeader(he.StatusCode)
 	} else if err != nil {
 		s.t.Fatal(err)

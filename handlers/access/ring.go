@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -63,8 +64,8 @@ func (g *ring) signing(ctx context.Context, now time.Time) (jose.JSONWebKey, err
 	if err != nil {
 		return jose.JSONWebKey{}, err
 	}
-	for i := len(keys) - 1; i >= 0; i-- {
-		if k := keys[i]; !now.Before(k.From) && now.Before(k.Until) {
+	for _, k := range slices.Backward(keys) {
+		if !now.Before(k.From) && now.Before(k.Until) {
 			return k.JWK, nil
 		}
 	}

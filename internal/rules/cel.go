@@ -208,8 +208,7 @@ func (t table) Contains(key ref.Val) ref.Val {
 
 // Iterator implements traits.Iterable. There is nothing to go through.
 func (t table) Iterator() traits.Iterator {
-	m, _ := types.NewStringStringMap(types.DefaultTypeAdapter, nil).(traits.Mapper)
-	return m.Iterator()
+	return types.NewStringStringMap(types.DefaultTypeAdapter, nil).Iterator()
 }
 
 // Size implements traits.Sizer.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -56,10 +57,8 @@ func checkRole(role string, sources []string) error {
 	if !qualified {
 		return nil
 	}
-	for _, s := range sources {
-		if s == prefix {
-			return nil
-		}
+	if slices.Contains(sources, prefix) {
+		return nil
 	}
 	return fmt.Errorf("role %q: there is no source of roles %q: there are %s; a role with a colon in its name is written %s:%s", role, prefix, strings.Join(sources, ", "), UserSource, role)
 }

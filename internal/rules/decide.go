@@ -3,6 +3,7 @@ package rules
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -197,14 +198,7 @@ func (need *Require) lacks(q *Request) Reason {
 	return ""
 }
 
-func has(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
-}
+func has(list []string, s string) bool { return slices.Contains(list, s) }
 
 func anyPattern(list []pattern, path string) bool {
 	for i := range list {

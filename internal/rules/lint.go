@@ -56,7 +56,7 @@ func shadowed(r, by *rule) Finding {
 // shadows reports whether a rule matches whatever a later one does. It may
 // report false where that is so and hard to see.
 func (e *Engine) shadows(a, b *rule) bool {
-	return !(a.Shadow && !b.Shadow) && // one that does not decide leaves the rest to others
+	return (!a.Shadow || b.Shadow) && // one that does not decide leaves the rest to others
 		(a.CEL == "" || a.CEL == b.CEL && a.deny == b.deny) &&
 		a.coversWho(b) && a.coversWhere(b) && a.coversWhen(b)
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,12 +68,7 @@ func (ref reference) requirement(need *Require, q *Request) Reason {
 }
 
 func in(s string, list []string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(list, s)
 }
 
 func (ref reference) matches(r *Rule, q *Request) bool {
@@ -105,7 +101,7 @@ func (ref reference) matches(r *Rule, q *Request) bool {
 			return false
 		}
 	}
-	if len(r.Methods) > 0 && !in(q.Methods[0], r.Methods) && !(q.Methods[0] == "HEAD" && in("GET", r.Methods)) {
+	if len(r.Methods) > 0 && !in(q.Methods[0], r.Methods) && (q.Methods[0] != "HEAD" || !in("GET", r.Methods)) {
 		return false
 	}
 	if len(r.Hosts) > 0 && !in(strings.ToLower(q.Host), r.Hosts) {
@@ -141,7 +137,7 @@ func (ref reference) hasOne(roles []string, q *Request) bool {
 	}
 	for _, role := range roles {
 		for i, list := range q.Roles {
-			for _, v := range strings.Split(list, ",") {
+			for v := range strings.SplitSeq(list, ",") {
 				if v == role || ref.sources[i]+":"+v == role {
 					return true
 				}
