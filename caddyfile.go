@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/dustin/go-humanize"
 
+	"github.com/caddy-soc2/caddy-soc2/handlers/access"
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
 	"github.com/caddy-soc2/caddy-soc2/handlers/ratelimit"
@@ -30,8 +31,10 @@ var directives = []struct {
 	{name: "soc2_audit", before: "tracing", setup: record.ParseCaddyfile},
 	{name: "soc2_headers", before: "header", routes: headers.ParseCaddyfile},
 	{name: "soc2_rate_limit", before: "basicauth", setup: ratelimit.ParseCaddyfile}, // before all that computes a password hash
+	{name: "soc2_access", before: "request_header", setup: access.ParseCaddyfile}, // after every authentication
 	{name: "soc2_rate_limit_user", before: "request_header", setup: ratelimit.ParseUserCaddyfile},
 	{name: "soc2_nonces", before: "push", routes: headers.ParseNonces}, // inside encode
+	{name: "soc2_jwks", before: "respond", setup: access.ParseJWKSCaddyfile},
 	{name: "soc2_evidence", before: "respond", setup: evidence.ParseCaddyfile},
 	{name: "soc2_reports", before: "respond", setup: reports.ParseCaddyfile},
 	{name: "soc2_witness", before: "respond", setup: witness.ParseCaddyfile},

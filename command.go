@@ -33,7 +33,8 @@ verifier key; it is evidence for an auditor, not an attestation.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.AddCommand(proxyCommand(), verifyCommand(), showCommand(), tailCommand(),
 				exportCommand(), limitCommand(), openCommand(), pseudonymCommand(), keyCommand(), forgetCommand(), holdCommand(),
-				healthcheckCommand(), boundaryCommand(), upstreamsCommand(), headersCommand())
+				healthcheckCommand(), boundaryCommand(), upstreamsCommand(), headersCommand(),
+				accessCommand())
 		},
 	})
 }

@@ -8,10 +8,13 @@
 //	http.handlers.soc2_headers    enforces security headers
 //	http.handlers.soc2_reports    takes browsers' reports about them
 //	http.handlers.soc2_rate_limit limits what clients may do
+//	http.handlers.soc2_access     lets pass what a policy allows
+//	http.handlers.soc2_jwks       serves the keys of its assertions
 //	http.handlers.soc2_evidence   serves the log's head, records and status
 //	http.handlers.soc2_witness    serves the witness that an instance is for others
 //	caddy.listeners.soc2          puts the first two before all routes of a server
 //	admin.api.soc2                serves the evidence on the admin API
+//	admin.api.soc2_access         shows policies, opens and closes break-glass
 //	admin.api.soc2_changes        records the calls of the admin API and what they change
 //	admin.api.soc2_limits         shows and changes what keys have spent, there
 package soc2
@@ -25,6 +28,7 @@ import (
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/notary"
+	"github.com/caddy-soc2/caddy-soc2/handlers/access"
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
 	"github.com/caddy-soc2/caddy-soc2/handlers/ratelimit"
@@ -45,6 +49,9 @@ func init() {
 	caddy.RegisterModule(new(ratelimit.Handler))
 	caddy.RegisterModule(new(ratelimit.Admin))
 	caddy.RegisterModule(new(reports.Handler))
+	caddy.RegisterModule(new(access.Handler))
+	caddy.RegisterModule(new(access.JWKS))
+	caddy.RegisterModule(new(access.Admin))
 	caddy.RegisterModule(new(evidence.Handler))
 	caddy.RegisterModule(new(evidence.Admin))
 	caddy.RegisterModule(new(witness.Handler))

@@ -85,6 +85,10 @@ func edgeExamples() []Body {
 			Time: when, Action: "lock", What: "principal", Subject: "hmac:5b1c0c7f9e3d4a21", Pseudo: true, Provider: "password", Rule: "login",
 			Attempts: 10, Window: 5 * time.Minute, Until: when.Add(15 * time.Minute),
 		},
+		&BreakGlass{
+			Time: when, Action: "open", Grant: "bg-3f9a1c77", Policy: "shop", Principal: "oncall@example.com", Actor: admin, Reason: "payments are down", Ticket: "INC-7",
+			Until: when.Add(time.Hour),
+		},
 		&LimitChange{
 			Time: when, Kind: KindLimitEnd, Zone: "login", Key: "203.0.113.77", Limit: "10/1m burst 5", Mode: "gcra", Allowed: 15, Refused: 3022,
 			From: when.Add(-2 * time.Minute), To: when,

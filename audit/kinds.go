@@ -46,10 +46,11 @@ const (
 	KindReviewSignoff   Kind = "review.signoff"
 	KindReviewDrill     Kind = "review.drill"
 
-	KindCachePurge    Kind = "cache.purge"    // CachePurge
-	KindLockout       Kind = "access.lockout" // Lockout
-	KindProtocolError Kind = "protocol.error" // ProtocolError
-	KindBrowserReport Kind = "browser.report" // BrowserReport
+	KindCachePurge    Kind = "cache.purge"        // CachePurge
+	KindLockout       Kind = "access.lockout"     // Lockout
+	KindBreakGlass    Kind = "access.break_glass" // BreakGlass
+	KindProtocolError Kind = "protocol.error"     // ProtocolError
+	KindBrowserReport Kind = "browser.report"     // BrowserReport
 
 	KindLimitBegin Kind = "limit.begin" // LimitChange, limit.*: a key is refused from now on
 	KindLimitEnd   Kind = "limit.end"
@@ -145,6 +146,8 @@ func blank(kind Kind) Body {
 		return &CachePurge{}
 	case KindLockout:
 		return &Lockout{}
+	case KindBreakGlass:
+		return &BreakGlass{}
 	case KindProtocolError:
 		return &ProtocolError{}
 	case KindBrowserReport:

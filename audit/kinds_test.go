@@ -307,6 +307,7 @@ func TestAnnotatingNoEventDoesNothing(t *testing.T) {
 	var none *Event
 	none.SetAccess(Decision{})
 	none.SetLimit(Decision{})
+	none.SetAccessPolicy("0f", "rule")
 	none.SetCache("hit")
 	none.SetUser("alice", "mtls")
 	none.SetHeaders("strict", nil)
