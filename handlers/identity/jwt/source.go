@@ -52,8 +52,8 @@ func (s *Source) token(r *http.Request) (string, bool) {
 	return "", false
 }
 
-// Authenticate implements a source. The user is shared: nobody changes it.
-func (s *Source) Authenticate(r *http.Request) (*caddyauth.User, *principal.Refusal) {
+// Authenticate implements principal.Source.
+func (s *Source) Authenticate(_ http.ResponseWriter, r *http.Request) (*caddyauth.User, *principal.Refusal) {
 	token, there := s.token(r)
 	if !there {
 		return nil, nil
@@ -119,3 +119,5 @@ func (i *Issuer) admit(r *http.Request, token string, now time.Time) (*caddyauth
 	i.Cache.keep(token, e, now)
 	return &e.user, nil
 }
+
+var _ principal.Source = (*Source)(nil)

@@ -171,4 +171,3 @@ func (v *Verifier) times(c Claims, now time.Time) (time.Time, principal.Reason) 
 
 // Algorithms are those that can be configured. All have a public key.
 var Algorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
-

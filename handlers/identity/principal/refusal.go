@@ -3,6 +3,8 @@ package principal
 import (
 	"net/http"
 	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 )
 
 // Reason says in one word why a credential was not believed. It is from a fixed
@@ -40,7 +42,8 @@ func (r *Refusal) Code() int {
 }
 
 // Source looks for one kind of credential in a request. It returns nothing at
-// all if the request has none of its kind.
+// all if the request has none of its kind. The user may be shared between
+// requests: nobody changes it.
 type Source interface {
-	Authenticate(w http.ResponseWriter, r *http.Request) (*Principal, *Refusal)
+	Authenticate(w http.ResponseWriter, r *http.Request) (*caddyauth.User, *Refusal)
 }
