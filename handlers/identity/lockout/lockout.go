@@ -269,3 +269,12 @@ func (t *Table) tellAll(events []Event) {
 		}
 	}
 }
+
+// Trusted reports whether a principal lately logged in from a network.
+func (t *Table) Trusted(realm, principal, network string) bool {
+	now := t.now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.get(Key{trust, realm + "\x00" + network, principal})
+	return e != nil && now.Sub(e.seen) < trusted
+}
