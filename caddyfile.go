@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
+	"github.com/caddy-soc2/caddy-soc2/handlers/identity"
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
 	"github.com/caddy-soc2/caddy-soc2/handlers/witness"
 )
@@ -26,6 +27,7 @@ var directives = []struct {
 }{
 	{"soc2_audit", "tracing", record.ParseCaddyfile},
 	{"soc2_headers", "header", headers.ParseCaddyfile},
+	{"soc2_auth", "basic_auth", identity.ParseCaddyfile},
 	{"soc2_evidence", "respond", evidence.ParseCaddyfile},
 	{"soc2_witness", "respond", witness.ParseCaddyfile},
 }

@@ -8,6 +8,9 @@
 //	http.handlers.soc2_headers  enforces security headers
 //	http.handlers.soc2_evidence serves the log's head, records and status
 //	http.handlers.soc2_witness  serves the witness that an instance is for others
+//	http.handlers.soc2_auth     finds out who makes a request
+//	http.authentication.providers.soc2  the same for Caddy's handler authentication
+//	admin.api.soc2_lockouts     lists who is locked out, and lets in again
 //	caddy.listeners.soc2        puts the first two before all routes of a server
 //	admin.api.soc2              serves the evidence on the admin API
 //	admin.api.soc2_changes      records the calls of the admin API and what they change
@@ -24,6 +27,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit/notary"
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
+	"github.com/caddy-soc2/caddy-soc2/handlers/identity"
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
 	"github.com/caddy-soc2/caddy-soc2/handlers/witness"
 	"github.com/caddy-soc2/caddy-soc2/happenings"
@@ -40,6 +44,9 @@ func init() {
 	caddy.RegisterModule(new(evidence.Handler))
 	caddy.RegisterModule(new(evidence.Admin))
 	caddy.RegisterModule(new(witness.Handler))
+	caddy.RegisterModule(new(identity.Handler))
+	caddy.RegisterModule(new(identity.Provider))
+	caddy.RegisterModule(new(identity.Admin))
 	caddy.RegisterModule(new(happenings.Coverage))
 }
 
@@ -346,4 +353,5 @@ var (
 	_ headers.Profiler = (*App)(nil)
 	_ evidence.Source  = (*App)(nil)
 	_ witness.Source   = (*App)(nil)
+	_ identity.Namer   = (*App)(nil)
 )

@@ -78,6 +78,7 @@ type entry struct {
 // Table counts failures.
 type Table struct {
 	now  func() time.Time
+	size int
 	tell func(Event) // is called without the lock
 
 	mu      sync.Mutex // guards the fields below
@@ -89,7 +90,7 @@ type Table struct {
 
 // New makes a table of so many entries. What happens is told.
 func New(entries int, now func() time.Time, tell func(Event)) *Table {
-	return &Table{now: now, tell: tell, slots: make([]entry, 0, entries), index: make(map[Key]int32)}
+	return &Table{now: now, size: entries, tell: tell, index: make(map[Key]int32)}
 }
 
 // Locked returns until when a principal, which may be empty, may not log in from
@@ -245,7 +246,7 @@ func (t *Table) State() State {
 	now := t.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := State{Locks: []Lock{}, Entries: len(t.index), Size: cap(t.slots), Evicted: t.evicted}
+	s := State{Locks: []Lock{}, Entries: len(t.index), Size: t.size, Evicted: t.evicted}
 	for i := range t.slots {
 		e := &t.slots[i]
 		if now.Before(e.until) && len(s.Locks) < maxLocks {

@@ -17,7 +17,7 @@ func (t *Table) put(key Key, now time.Time, events *[]Event) *entry {
 		return e
 	}
 	var i int32
-	if len(t.slots) < cap(t.slots) {
+	if len(t.slots) < t.size {
 		i = int32(len(t.slots))
 		t.slots = append(t.slots, entry{})
 	} else {

@@ -45,8 +45,13 @@ func Navigates(r *http.Request) bool {
 	return strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
-// Login sends the browser to the provider.
+// Login sends the browser to the provider, and later back to the page that it
+// asked for.
 func (s *Source) Login(w http.ResponseWriter, r *http.Request) *principal.Refusal {
+	return s.login(w, r, returnTo(r))
+}
+
+func (s *Source) login(w http.ResponseWriter, r *http.Request, back string) *principal.Refusal {
 	if r.TLS == nil {
 		return &principal.Refusal{Reason: Plaintext, Status: http.StatusForbidden}
 	}
@@ -54,7 +59,7 @@ func (s *Source) Login(w http.ResponseWriter, r *http.Request) *principal.Refusa
 	if err != nil || d.Authorization == "" || d.Token == "" {
 		return &principal.Refusal{Reason: Unreachable, Status: http.StatusServiceUnavailable, Retry: 10 * time.Second, Cause: err}
 	}
-	l := login{State: session.Random(), Nonce: session.Random(), Verifier: oauth2.GenerateVerifier(), Return: returnTo(r), Begun: s.Now().Unix()}
+	l := login{State: session.Random(), Nonce: session.Random(), Verifier: oauth2.GenerateVerifier(), Return: back, Begun: s.Now().Unix()}
 	text, err := json.Marshal(l)
 	if err != nil {
 		return &principal.Refusal{Reason: BadRequest, Status: http.StatusInternalServerError, Cause: err}
@@ -84,6 +89,19 @@ func (s *Source) tidy(w http.ResponseWriter, r *http.Request) {
 	for _, name := range begun {
 		session.SetCookie(w, r, name, "", 0)
 	}
+}
+
+// asked serves the path that begins a login.
+func (s *Source) asked(w http.ResponseWriter, r *http.Request) *Served {
+	q, ok := single(r.URL.RawQuery)
+	if !ok || r.Method != http.MethodGet {
+		return &Served{Refusal: &principal.Refusal{Reason: BadRequest, Status: http.StatusBadRequest}}
+	}
+	back := q["to"]
+	if !local(back) {
+		back = "/"
+	}
+	return &Served{What: "oidc_login_begun", Refusal: s.login(w, r, back)}
 }
 
 // maxReturn is the longest address that a login returns to, in bytes.

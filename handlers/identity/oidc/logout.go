@@ -12,6 +12,7 @@ import (
 
 // Served is what came of a request that the source serves itself.
 type Served struct {
+	What    string // oidc_login_begun, oidc_login, oidc_logout, oidc_backchannel_logout, oidc_logged_out
 	User    string // that logged in or out
 	Refusal *principal.Refusal
 }
@@ -25,7 +26,9 @@ func (s *Source) Serve(w http.ResponseWriter, r *http.Request) *Served {
 		if refusal != nil {
 			return &Served{Refusal: refusal}
 		}
-		return &Served{User: ses.User}
+		return &Served{What: "oidc_login", User: ses.User}
+	case s.Paths.Login:
+		return s.asked(w, r)
 	case s.Paths.Logout:
 		return s.logout(w, r)
 	case s.Paths.BackChannel:
@@ -34,7 +37,7 @@ func (s *Source) Serve(w http.ResponseWriter, r *http.Request) *Served {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
 		_, _ = w.Write([]byte("You are logged out.\n"))
-		return &Served{}
+		return &Served{What: "oidc_logged_out"}
 	}
 	return nil
 }
@@ -46,7 +49,7 @@ func (s *Source) logout(w http.ResponseWriter, r *http.Request) *Served {
 		r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return &Served{Refusal: &principal.Refusal{Reason: CrossSite, Status: http.StatusForbidden}}
 	}
-	out := &Served{}
+	out := &Served{What: "oidc_logout"}
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Clear-Site-Data", `"cache", "storage"`)
 	ses, err := s.sessions.OpenSession(session.Cookie(r, s.sessionCookie()))
@@ -125,8 +128,9 @@ func (s *Source) backChannel(w http.ResponseWriter, r *http.Request) *Served {
 		return refuse(LogoutToken, http.StatusInternalServerError, err)
 	}
 	w.WriteHeader(http.StatusOK)
+	served := &Served{What: "oidc_backchannel_logout"}
 	if principal.Name(sub, s.Names.Unicode) {
-		return &Served{User: sub}
+		served.User = sub
 	}
-	return &Served{}
+	return served
 }

@@ -81,6 +81,7 @@ type Source struct {
 
 // Paths are what the source serves itself.
 type Paths struct {
+	Login       string // begins a login, and returns to the path in the query's "to"
 	Callback    string // where the provider sends the browser after the login
 	Logout      string
 	BackChannel string // where the provider sends logout tokens
@@ -89,7 +90,7 @@ type Paths struct {
 
 // DefaultPaths are the usual ones.
 var DefaultPaths = Paths{
-	Callback: "/.soc2/auth/callback", Logout: "/.soc2/auth/logout",
+	Login: "/.soc2/auth/login", Callback: "/.soc2/auth/callback", Logout: "/.soc2/auth/logout",
 	BackChannel: "/.soc2/auth/backchannel-logout", LoggedOut: "/.soc2/auth/logged-out",
 }
 
@@ -246,3 +247,7 @@ func (s *Source) base(r *http.Request) string {
 }
 
 var _ principal.Source = (*Source)(nil)
+
+// Strip takes the cookies that are made here out of a request, so that no
+// upstream gets them.
+func (s *Source) Strip(r *http.Request) { session.Strip(r, CookiePrefix) }
