@@ -45,14 +45,14 @@ const secretBytes = 32
 
 // Key is what the server has of a key.
 type Key struct {
-	ID        string    `json:"id"`         // small letters, digits and hyphens; also the name of the principal
-	Hash      string    `json:"hash"`       // sha256: and the SHA-256 of the key in hex
-	Roles     []string  `json:"roles"`      //
-	Scopes    []string  `json:"scopes"`     // what it is for: see scope; none means everything
-	Networks  []string  `json:"networks"`   // prefixes of the clients; none means all
-	NotBefore time.Time `json:"not_before"` // RFC 3339
-	Expires   time.Time `json:"expires"`    // RFC 3339; is required
-	Comment   string    `json:"comment"`
+	ID        string    `json:"id"`   // small letters, digits and hyphens; also the name of the principal
+	Hash      string    `json:"hash"` // sha256: and the SHA-256 of the key in hex
+	Roles     []string  `json:"roles,omitempty"`
+	Scopes    []string  `json:"scopes,omitempty"`   // what it is for: see scope; none means everything
+	Networks  []string  `json:"networks,omitempty"` // prefixes of the clients; none means all
+	NotBefore time.Time `json:"not_before"`         // RFC 3339
+	Expires   time.Time `json:"expires"`            // RFC 3339; is required
+	Comment   string    `json:"comment,omitempty"`
 
 	sum      [sha256.Size]byte
 	scopes   []scope
