@@ -35,7 +35,7 @@ class Memory {
   }
 }
 
-const tweak = { skew: 0, nonce: '' };
+const tweak = { token: '', last: '' };
 
 function make(keys) {
   const provider = new Provider(issuer, {
@@ -47,7 +47,7 @@ function make(keys) {
       grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'],
       backchannel_logout_uri: backchannel, backchannel_logout_session_required: true,
     }],
-    claims: { openid: ['sub'], profile: ['groups'] },
+    claims: { openid: ['sub', 'amr'], profile: ['groups'] },
     conformIdTokenClaims: false,
     cookies: { keys: ['a key of the provider'] },
     features: {
@@ -69,9 +69,9 @@ function make(keys) {
   });
   provider.use(async (ctx, next) => {
     await next();
-    if (ctx.path === '/token' && ctx.body?.id_token && tweak.nonce) {
-      ctx.body.id_token = tweak.nonce;
-    }
+    if (ctx.path !== '/token' || !ctx.body?.id_token) return;
+    tweak.last = ctx.body.id_token;
+    if (tweak.token) ctx.body.id_token = tweak.token;
   });
   for (const event of ['server_error', 'backchannel.error']) {
     provider.on(event, (...args) => console.error(event, args.map((a) => a?.stack ?? '').join(' ')));
@@ -114,8 +114,10 @@ createServer(async (req, res) => {
       users.set(url.searchParams.get('user'), url.searchParams.get('groups').split(','));
       res.end('ok\n');
     } else if (url.pathname === '/test/id_token') { // is sent in the place of the next ones
-      tweak.nonce = url.searchParams.get('token');
+      tweak.token = url.searchParams.get('token');
       res.end('ok\n');
+    } else if (url.pathname === '/test/last_id_token') {
+      res.end(tweak.last);
     } else if (away) {
       req.socket.destroy();
     } else if (url.pathname.startsWith('/interaction/')) {
