@@ -73,6 +73,7 @@ const identityCaddyfile = `
 	}
 }
 SITE {
+	route {
 	soc2_auth {
 		jwt https://idp.example {
 			audience app
@@ -88,6 +89,7 @@ SITE {
 	}
 	header X-Who "{http.auth.user.id} {http.auth.user.roles} {http.auth.user.method} {http.request.header.X-Api-Key}"
 	respond ok
+	}
 }
 `
 
@@ -159,7 +161,7 @@ func TestEachRefusalHasItsReasonInTheRecord(t *testing.T) {
 		{"/aud", header("Authorization", "Bearer "+i.token(e1, claims("aud", "other"))), 401, "jwt_audience", ""},
 		{"/iss", header("Authorization", "Bearer "+i.token(e1, claims("iss", "https://evil.example"))), 401, "jwt_issuer", ""},
 		{"/look-alike", header("Authorization", "Bearer "+i.token(e1, claims("sub", "аdmin"))), 401, "jwt_subject_characters", ""},
-		{"/huge", header("Authorization", "Bearer "+good+strings.Repeat("A", 12<<10)), 401, "jwt_base64", ""},
+		{"/huge", header("Authorization", "Bearer "+good+strings.Repeat("A", 12<<10)), 401, "jwt_too_large", ""},
 		{"/forged", header("Authorization", "Bearer "+parts[0]+"."+parts[1]+"."+strings.Repeat("A", 86)), 401, "jwt_signature", ""},
 		{"/two", func(r *http.Request) { r.Header["Authorization"] = []string{"Bearer " + good, "Bearer " + good} }, 401, "jwt_malformed", ""},
 		{"/wrong-key", header("X-Api-Key", i.apiKey[:len(i.apiKey)-4]+"AAAA"), 401, "api_key_unknown", ""},

@@ -11,8 +11,10 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/identity/principal"
 )
 
-// MaxBytes is the size of the largest token that is looked at.
-const MaxBytes = 16 << 10
+// MaxBytes is the size of the largest token that is looked at. It is less than
+// what Caddy's server takes as a header by default (16 KiB), so that a token that
+// is too large has a record that says so.
+const MaxBytes = 12 << 10
 
 // maxHeader is the size of the largest protected header, in bytes of base64.
 const maxHeader = 2 << 10

@@ -62,20 +62,26 @@ func (g *Gate) Enter(ctx context.Context, known bool) bool {
 		g.queued--
 		g.mu.Unlock()
 	}()
-	select {
-	case g.slots <- struct{}{}:
-		return true
-	default:
-	}
 	timer := time.NewTimer(g.wait)
 	defer timer.Stop()
 	select {
 	case g.slots <- struct{}{}:
-		return true
 	case <-timer.C:
+		return false
 	case <-ctx.Done():
+		return false
 	}
+	if known || g.left() {
+		return true
+	}
+	<-g.slots // others spent the share while this one waited
 	return false
+}
+
+func (g *Gate) left() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.balance > 0
 }
 
 // Leave says what a hash took, and whether the password was wrong.
