@@ -3,6 +3,7 @@ package identity
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -11,7 +12,6 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/identity/lockout"
 	"github.com/caddy-soc2/caddy-soc2/handlers/identity/password"
 	"github.com/caddy-soc2/caddy-soc2/happenings/changes"
-	"strings"
 )
 
 // Admin lists on the admin API who is locked out, and lets in again:

@@ -181,7 +181,7 @@ func TestAddressesThatCannotBe(t *testing.T) {
 }
 
 func TestKeySetsThatCannotBe(t *testing.T) {
-	small, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // is refused
+	small, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -207,7 +207,7 @@ func TestAttacks(t *testing.T) {
 			if user != nil || refusal == nil || refusal.Reason != c.why {
 				t.Fatalf("user %v, refusal %v; want %s", user, refusal, c.why)
 			}
-			for _, part := range strings.Split(c.token, ".") {
+			for part := range strings.SplitSeq(c.token, ".") {
 				if len(part) > 8 && strings.Contains(fmt.Sprintf("%+v %v", *refusal, refusal.Cause), part) {
 					t.Error("the refusal has a part of the token in it")
 				}

@@ -34,7 +34,7 @@ const (
 	MixUp         principal.Reason = "oidc_issuer" // another provider answers (RFC 9207)
 	Denied        principal.Reason = "oidc_denied" // the provider answers with an error
 	CodeRefused   principal.Reason = "oidc_code_refused"
-	NoIDToken     principal.Reason = "oidc_no_id_token"
+	NoIDToken     principal.Reason = "oidc_no_id_token" //nolint:gosec // the name of a reason
 	Nonce         principal.Reason = "oidc_nonce"
 	Party         principal.Reason = "oidc_authorized_party" // azp
 	Unreachable   principal.Reason = "oidc_provider_unreachable"
@@ -42,7 +42,7 @@ const (
 	RefreshDenied principal.Reason = "oidc_refresh_refused"
 	OtherSubject  principal.Reason = "oidc_refresh_subject" // the provider refreshes with somebody else
 	CrossSite     principal.Reason = "oidc_logout_cross_site"
-	LogoutToken   principal.Reason = "oidc_logout_token"
+	LogoutToken   principal.Reason = "oidc_logout_token" //nolint:gosec // the name of a reason
 	BadRequest    principal.Reason = "oidc_request"
 )
 
