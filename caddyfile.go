@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/access"
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
+	"github.com/caddy-soc2/caddy-soc2/handlers/identity"
 	"github.com/caddy-soc2/caddy-soc2/handlers/ratelimit"
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
 	"github.com/caddy-soc2/caddy-soc2/handlers/reports"
@@ -31,6 +32,7 @@ var directives = []struct {
 	{name: "soc2_audit", before: "tracing", setup: record.ParseCaddyfile},
 	{name: "soc2_headers", before: "header", routes: headers.ParseCaddyfile},
 	{name: "soc2_rate_limit", before: "basicauth", setup: ratelimit.ParseCaddyfile}, // before all that computes a password hash
+	{name: "soc2_auth", before: "basic_auth", setup: identity.ParseCaddyfile},
 	{name: "soc2_access", before: "request_header", setup: access.ParseCaddyfile}, // after every authentication
 	{name: "soc2_rate_limit_user", before: "request_header", setup: ratelimit.ParseUserCaddyfile},
 	{name: "soc2_nonces", before: "push", routes: headers.ParseNonces}, // inside encode

@@ -8,15 +8,18 @@
 //	http.handlers.soc2_headers    enforces security headers
 //	http.handlers.soc2_reports    takes browsers' reports about them
 //	http.handlers.soc2_rate_limit limits what clients may do
+//	http.handlers.soc2_auth       finds out who makes a request
 //	http.handlers.soc2_access     lets pass what a policy allows
 //	http.handlers.soc2_jwks       serves the keys of its assertions
 //	http.handlers.soc2_evidence   serves the log's head, records and status
 //	http.handlers.soc2_witness    serves the witness that an instance is for others
+//	http.authentication.providers.soc2 finds out the same for Caddy's handler authentication
 //	caddy.listeners.soc2          puts the first two before all routes of a server
 //	admin.api.soc2                serves the evidence on the admin API
 //	admin.api.soc2_access         shows policies, opens and closes break-glass
 //	admin.api.soc2_changes        records the calls of the admin API and what they change
 //	admin.api.soc2_limits         shows and changes what keys have spent, there
+//	admin.api.soc2_lockouts       lists who is locked out, and lets in again
 package soc2
 
 import (
@@ -31,6 +34,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/access"
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
+	"github.com/caddy-soc2/caddy-soc2/handlers/identity"
 	"github.com/caddy-soc2/caddy-soc2/handlers/ratelimit"
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
 	"github.com/caddy-soc2/caddy-soc2/handlers/reports"
@@ -55,6 +59,9 @@ func init() {
 	caddy.RegisterModule(new(evidence.Handler))
 	caddy.RegisterModule(new(evidence.Admin))
 	caddy.RegisterModule(new(witness.Handler))
+	caddy.RegisterModule(new(identity.Handler))
+	caddy.RegisterModule(new(identity.Provider))
+	caddy.RegisterModule(new(identity.Admin))
 	caddy.RegisterModule(new(happenings.Coverage))
 }
 
@@ -368,4 +375,5 @@ var (
 	_ headers.Profiler = (*App)(nil)
 	_ evidence.Source  = (*App)(nil)
 	_ witness.Source   = (*App)(nil)
+	_ identity.Namer   = (*App)(nil)
 )
