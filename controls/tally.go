@@ -17,7 +17,7 @@ import (
 // concurrent use.
 type Tally struct {
 	// Woken is told, without waiting, when something was seen for the first time
-	// since the last Facts: there may be a new finding.
+	// in a while: there may be a new finding.
 	Woken chan struct{}
 
 	rules atomic.Pointer[rules]
@@ -47,10 +47,11 @@ const (
 )
 
 // series is what was seen of one kind.
-type series struct {
-	list  []Sighting
-	fresh bool // nobody was told since the last Facts
-}
+type series struct{ list []Sighting }
+
+// quiet is after how long without a sighting the next one is news at once: what
+// goes on and on is found by the runs at intervals.
+const quiet = 5 * time.Second
 
 // NewTally makes an empty one. since is when counting begins.
 func NewTally(since time.Time) *Tally {
@@ -78,6 +79,7 @@ func (t *Tally) See(name SightingName, now time.Time, what string, n int64) {
 		s = new(series)
 		t.sightings[name] = s
 	}
+	wake := len(s.list) == 0 || now.Sub(s.list[len(s.list)-1].Time) > quiet
 	if last := len(s.list) - 1; last >= 0 && s.list[last].What == what && now.Sub(s.list[last].Time) < time.Second && now.Unix() == s.list[last].Time.Unix() {
 		s.list[last].Count += n
 		s.list[last].Time = now
@@ -87,8 +89,6 @@ func (t *Tally) See(name SightingName, now time.Time, what string, n int64) {
 		}
 		s.list = append(s.list, Sighting{now, what, n})
 	}
-	wake := !s.fresh
-	s.fresh = true
 	t.mu.Unlock()
 	if wake {
 		t.Wake()
@@ -259,7 +259,6 @@ func (t *Tally) Facts(s *Server) {
 	}
 	for name, list := range t.sightings {
 		s.Traffic.Sightings[name] = append([]Sighting(nil), list.list...)
-		list.fresh = false
 	}
 	t.mu.Unlock()
 	t.happened.facts(s)
