@@ -90,6 +90,11 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			sample  <duration>
 //			traffic <duration>
 //		}
+//		checks {
+//			every     <duration>
+//			threshold <check> [<name>] <value>...
+//			except    <check> <reason> until <date> by <approver>
+//		}
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's name
@@ -111,6 +116,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = a.Audit.unmarshal(d)
 		case "changes":
 			err = text(d, &a.Changes)
+		case "checks":
+			err = a.checks(d)
 		case "witness_server":
 			a.Witness = new(WitnessServer)
 			err = a.Witness.unmarshal(d)
@@ -119,7 +126,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "upstreams":
 			err = a.upstreams(d)
 		default:
-			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, unmatched, changes, audit, witness_server, certificates and upstreams", d.Val())
+			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, unmatched, changes, audit, witness_server, certificates, upstreams and checks", d.Val())
 		}
 		if err != nil {
 			return err

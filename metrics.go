@@ -5,12 +5,13 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-soc2/caddy-soc2/happenings/checks"
 	"github.com/caddy-soc2/caddy-soc2/happenings/metrics"
 )
 
 // metricFamilies are all metrics but the histograms.
 func metricFamilies() []metrics.Family {
-	return slices.Concat(metrics.Requests(), metrics.Log(), metrics.Happenings())
+	return slices.Concat(metrics.Requests(), metrics.Log(), metrics.Happenings(), checks.Families())
 }
 
 // registerMetrics shows the metrics on the /metrics of the configuration that

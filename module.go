@@ -28,6 +28,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/witness"
 	"github.com/caddy-soc2/caddy-soc2/happenings"
 	"github.com/caddy-soc2/caddy-soc2/happenings/changes"
+	"github.com/caddy-soc2/caddy-soc2/happenings/checks"
 	"github.com/caddy-soc2/caddy-soc2/happenings/metrics"
 	"github.com/caddy-soc2/caddy-soc2/happenings/upstreams"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
@@ -79,6 +80,9 @@ type App struct {
 	// Witness makes this instance a witness for the logs of others.
 	Witness *WitnessServer `json:"witness_server,omitempty"`
 
+	// Checks says how the checks of controls are made.
+	Checks checks.Options `json:"checks,omitzero"`
+
 	State
 
 	log        *sharedLog
@@ -89,6 +93,7 @@ type App struct {
 	privacy    privacy
 	taps       taps
 	changes    *changes.Watch
+	monitor    *checks.Monitor
 }
 
 // Audit says how the audit log is kept.
@@ -233,13 +238,18 @@ func (a *App) Start() error {
 		return err
 	}
 	a.taps.start()
-	return a.startChanges()
+	if err := a.startChanges(); err != nil {
+		return err
+	}
+	a.monitor.Start()
+	return nil
 }
 
 // Stop ends what watches the server, the process's end last. The log stays open:
 // requests may still be running and want their records.
 func (a *App) Stop() error {
 	a.changes.Stop()
+	a.monitor.Stop()
 	a.taps.stop()
 	return nil
 }
@@ -326,6 +336,7 @@ func safe(method string) bool {
 // Record implements record.Recorder.
 func (a *App) Record(ev *audit.Event, request, response http.Header) error {
 	upstreams.Count(ev)
+	checks.Request(ev, response)
 	recorded, err := a.privacy.apply(ev, request, response)
 	if !recorded {
 		metrics.Count(metrics.LeftOut)

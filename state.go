@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 
 	"github.com/caddy-soc2/caddy-soc2/happenings/certificates"
+	"github.com/caddy-soc2/caddy-soc2/happenings/checks"
 	"github.com/caddy-soc2/caddy-soc2/happenings/process"
 	"github.com/caddy-soc2/caddy-soc2/happenings/upstreams"
 )
@@ -55,10 +56,12 @@ func (t *taps) provision(ctx caddy.Context, a *App) error {
 	}
 	t.certificates = certificates.New(ctx, a.Certificates)
 	t.upstreams = upstreams.New(ctx, a.Upstreams)
+	a.monitor = checks.New(ctx, a.Checks, a)
 	t.mark = filepath.Join(a.DataDir, filepath.FromSlash(markFile))
 	return errors.Join(
 		subscribe(events, t.certificates, certificates.Events()...),
 		subscribe(events, t.upstreams, upstreams.Events()...),
+		subscribe(events, a.monitor, checks.EventStarted),
 		subscribe(events, t, "started"))
 }
 

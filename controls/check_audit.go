@@ -164,7 +164,7 @@ func auditSecond(e *eval) {
 	if most := max(c.Ours, c.Theirs); most > 0 {
 		percent = 100 * difference / float64(most)
 	}
-	if percent > e.number("tolerance") && difference > 1 { // one may be between the two
+	if percent > e.number("tolerance") && difference > float64(c.Flight+1) {
 		e.bad(c.Source, "counts %d requests, and the records are %d", c.Theirs, c.Ours)
 	}
 	e.conclude("requests")

@@ -60,7 +60,7 @@ func (t *Tally) Happened(body audit.Body, old bool) {
 		return
 	}
 	if !old {
-		t.Wake()
+		t.wake()
 	}
 }
 
@@ -174,7 +174,7 @@ func (t *Tally) ReadBack(from time.Time) {
 	slices.SortStableFunc(h.reviews, func(a, b Review) int { return a.Time.Compare(b.Time) })
 	h.history = from
 	h.mu.Unlock()
-	t.Wake()
+	t.wake()
 }
 
 func (h *happened) facts(s *Server) {
@@ -182,6 +182,7 @@ func (h *happened) facts(s *Server) {
 	defer h.mu.Unlock()
 	s.History, s.Changes, s.Recorded = h.history, slices.Clone(h.changes), h.recorded
 	s.Names, s.Reviews = maps.Clone(h.names), slices.Clone(h.reviews)
+	s.Upstreams = nil
 	for _, u := range h.upstreams {
 		c := *u
 		c.Phases = slices.Clone(u.Phases)

@@ -108,3 +108,36 @@ func WriteCriteria(w io.Writer, list []CriterionState) error {
 	_, err := io.WriteString(w, b.String())
 	return err
 }
+
+// Write writes the definition of a check for people.
+func (d *Definition) Write(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %s\n\n%s, %s; criteria %s; version %d, SHA-256 %s\n\n%s\n\nLooks at: %s\n", d.ID, d.Title,
+		d.Severity, d.Class, strings.Join(d.Criteria, " "), d.Version, d.SHA256, d.Explain, strings.Join(d.Reads, "; "))
+	if len(d.Thresholds) > 0 {
+		b.WriteString("\nThresholds:\n")
+		for _, t := range d.Thresholds {
+			fmt.Fprintf(&b, "  %s (%s): %s; default: %s\n", t.Name, t.Kind, t.Meaning, cmp.Or(strings.Join(t.Default, " "), "none"))
+		}
+	}
+	fmt.Fprintf(&b, "\nWhat to do: %s\n", d.Remediation)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// Write writes what is collected for a criterion for people.
+func (c *Criterion) Write(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %s\n\n", c.ID, c.Title)
+	for _, line := range [][2]string{
+		{"Evidence of an edge", strings.ReplaceAll(string(c.Strength), "_", " ")}, {"About", strings.Join(c.Focus, "; ")}, {"Collected", strings.Join(c.Collected, "; ")},
+		{"Records", strings.Join(c.Populations, "; ")}, {"Checks", strings.Join(c.Checks(), " ")}, {"How to test", c.Test}, {"Not assessed", c.Limits},
+	} {
+		if line[1] != "" {
+			fmt.Fprintf(&b, "%s: %s\n", line[0], line[1])
+		}
+	}
+	fmt.Fprintf(&b, "\n%s.\n%s\n", Criteria().Basis, Notice)
+	_, err := io.WriteString(w, b.String())
+	return err
+}

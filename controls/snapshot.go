@@ -211,6 +211,7 @@ type Count struct {
 	Source string `json:"source"`
 	Ours   int64  `json:"ours"`
 	Theirs int64  `json:"theirs"`
+	Flight int64  `json:"flight,omitempty"` // requests on their way, which one of the two may have
 }
 
 // Sample is what was found in the newest records.

@@ -3,6 +3,7 @@ package controls
 import (
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,9 +17,10 @@ import (
 // process's counts: configurations come and go. Its methods are safe for
 // concurrent use.
 type Tally struct {
-	// Woken is told, without waiting, when something was seen for the first time
-	// in a while: there may be a new finding.
-	Woken chan struct{}
+	// Notify, if set, is called when something was seen for the first time in a
+	// while: there may be a new finding. It must not wait, and not change once
+	// the tally is in use.
+	Notify func()
 
 	rules atomic.Pointer[rules]
 
@@ -55,7 +57,7 @@ const quiet = 5 * time.Second
 
 // NewTally makes an empty one. since is when counting begins.
 func NewTally(since time.Time) *Tally {
-	t := &Tally{Woken: make(chan struct{}, 1), since: since, sightings: map[SightingName]*series{}, accounts: map[string]time.Time{}}
+	t := &Tally{since: since, sightings: map[SightingName]*series{}, accounts: map[string]time.Time{}}
 	t.happened.init()
 	t.Set(new(Settings))
 	return t
@@ -79,6 +81,10 @@ func (t *Tally) See(name SightingName, now time.Time, what string, n int64) {
 		s = new(series)
 		t.sightings[name] = s
 	}
+	if len(s.list) >= maxSightings && now.Before(s.list[len(s.list)-1].Time) {
+		t.mu.Unlock() // of the past, which is read back youngest first
+		return
+	}
 	wake := len(s.list) == 0 || now.Sub(s.list[len(s.list)-1].Time) > quiet
 	if last := len(s.list) - 1; last >= 0 && s.list[last].What == what && now.Sub(s.list[last].Time) < time.Second && now.Unix() == s.list[last].Time.Unix() {
 		s.list[last].Count += n
@@ -91,15 +97,25 @@ func (t *Tally) See(name SightingName, now time.Time, what string, n int64) {
 	}
 	t.mu.Unlock()
 	if wake {
-		t.Wake()
+		t.wake()
 	}
 }
 
-// Wake says that a finding may have changed.
-func (t *Tally) Wake() {
-	select {
-	case t.Woken <- struct{}{}:
-	default:
+func (t *Tally) wake() {
+	if t.Notify != nil {
+		t.Notify()
+	}
+}
+
+// Past says that the requests since an earlier time were counted too.
+func (t *Tally) Past(since time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if since.Before(t.since) {
+		t.since = since
+	}
+	for _, s := range t.sightings { // they came youngest first
+		slices.SortStableFunc(s.list, func(a, b Sighting) int { return a.Time.Compare(b.Time) })
 	}
 }
 
