@@ -280,7 +280,7 @@ func (e *eval) compare(pointer string, raw, clean any) {
 		}
 	case string:
 		e.examined++
-		if raw == clean || hashed(raw) || slices.ContainsFunc(harmless, func(p string) bool { return strings.Contains(pointer+"/", p) }) {
+		if raw == clean || raw == "true" || raw == "false" || hashed(raw) || slices.ContainsFunc(harmless, func(p string) bool { return strings.Contains(pointer+"/", p) }) {
 			return
 		}
 		e.bad(pointer, "holds a credential in plain text")

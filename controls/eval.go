@@ -126,10 +126,12 @@ func (e *eval) config() *view {
 	return e.view
 }
 
+const onlyServer = "only a running server can tell; this is its configuration alone"
+
 // server ends the check if there is no running server to look at.
 func (e *eval) server() *Server {
 	if e.s.Server == nil {
-		e.end(Unknown, "only a running server can tell; this is its configuration alone")
+		e.end(Unknown, onlyServer)
 	}
 	return e.s.Server
 }

@@ -38,7 +38,12 @@ func (r *Report) sorted() []Finding {
 // rest with what was found and what to do.
 func (r *Report) WriteText(w io.Writer) error {
 	var b strings.Builder
+	var untold []string
 	for _, f := range r.sorted() {
+		if f.Result == Unknown && f.Summary == onlyServer {
+			untold = append(untold, f.ID)
+			continue
+		}
 		fmt.Fprintf(&b, "%-14s %-8s %-8s %s\n", f.Result, f.Severity, f.ID, f.Title)
 		if f.Result == Pass || f.Result == NotApplicable {
 			continue
@@ -64,6 +69,9 @@ func (r *Report) WriteText(w io.Writer) error {
 			}
 			fmt.Fprintf(&b, "    exception: %s (%s), %s %s\n", f.Exception.Reason, f.Exception.Approver, state, f.Exception.Until.Format(time.DateOnly))
 		}
+	}
+	if len(untold) > 0 {
+		fmt.Fprintf(&b, "%-14s %s:\n    %s\n", Unknown, onlyServer, strings.Join(untold, " "))
 	}
 	b.WriteString("\n")
 	for _, result := range Results() {

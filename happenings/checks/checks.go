@@ -154,6 +154,9 @@ func (m *Monitor) wake() {
 
 // Start begins to make checks. None is made before the configuration runs.
 func (m *Monitor) Start() {
+	if m == nil { // the app was not provisioned by Caddy
+		return
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m.stop, m.ended = cancel, make(chan struct{})
 	go m.run(ctx)
