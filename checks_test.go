@@ -84,14 +84,14 @@ func (c *checked) document() any {
 			"plain": {"listen": ["127.0.0.1:PLAIN"], "listener_wrappers": [{"wrapper": "soc2"}], "routes": [
 				{"match": [{"path": ["/plain"]}], "handle": [{"handler": "static_response", "body": "plain"}], "terminal": true},
 				{"handle": [{"handler": "static_response", "status_code": 308, "headers": {"Location": ["https://localhost:HTTPS/"]}}]}]},
-			"site": {"listen": ["127.0.0.1:HTTPS"], "listener_wrappers": [{"wrapper": "soc2"}, {"wrapper": "tls"}], "protocols": ["h1", "h2"], "tls_connection_policies": [{"protocol_min": "tls1.3"}], "routes": [
+			"site": {"automatic_https": {"disable_redirects": true}, "listen": ["127.0.0.1:HTTPS"], "listener_wrappers": [{"wrapper": "soc2"}, {"wrapper": "tls"}], "protocols": ["h1", "h2"], "tls_connection_policies": [{"protocol_min": "tls1.3"}], "routes": [
 				{"match": [{"host": ["localhost"]}], "handle": [{"handler": "subroute", "routes": [
 					{"match": [{"path": ["/admin/*"]}], "handle": [{"handler": "authentication", "providers": {"http_basic": {"accounts": [
 						{"username": "mallory", "password": "$2a$04$NI44NXw3hjUlBOO2STWQOutcDY4e3K0EWPkNG6h5esFyWXBxeznn2"}]}}}]},
 					{"handle": [{"handler": "request_body", "max_size": 1000000}, {"handler": "reverse_proxy",
 						"health_checks": {"active": {"uri": "/healthz", "interval": "100ms"}}, "upstreams": [{"dial": "UPSTREAM"}, {"dial": "UPSTREAM"}]}]}
 				]}], "terminal": true}]},
-			"bare": {"listen": ["127.0.0.1:BARE"], "protocols": ["h1", "h2"], "tls_connection_policies": [{"protocol_min": "tls1.3"}], "routes": [
+			"bare": {"automatic_https": {"disable_redirects": true}, "listen": ["127.0.0.1:BARE"], "protocols": ["h1", "h2"], "tls_connection_policies": [{"protocol_min": "tls1.3"}], "routes": [
 				{"handle": [{"handler": "soc2_audit"}, {"handler": "static_response", "headers": {"Content-Type": ["text/html"], "Access-Control-Allow-Origin": ["https://evil.example"], "Access-Control-Allow-Credentials": ["true"]}, "body": "hello"}]}]}
 		}}
 	}
@@ -235,7 +235,7 @@ var byConfig = []struct{ check, patch string }{
 	{"TLS-003", `[{"op":"add","path":"` + siteAt + `/tls_connection_policies/0/curves","value":["secp521r1"]}]`},
 	{"TLS-004", `[{"op":"add","path":"` + siteAt + `/tls_connection_policies/0/insecure_secrets_log","value":"SECRETS"}]`},
 	{"TLS-008", `[{"op":"add","path":"/apps/tls/automation/policies/1","value":{"subjects":["www.public-name.com"],"issuers":[{"module":"internal"}]}}]`},
-	{"HTT-001", `[{"op":"add","path":"` + siteAt + `/automatic_https","value":{"disable_redirects":true}},{"op":"remove","path":"/apps/http/servers/plain/routes/1"}]`},
+	{"HTT-001", `[{"op":"remove","path":"/apps/http/servers/plain/routes/1"}]`},
 	{"ADM-003", `[{"op":"add","path":"/admin/identity","value":{"identifiers":["localhost"],"issuers":[{"module":"internal"}]}},{"op":"add","path":"/admin/remote","value":{"listen":"127.0.0.1:LATE","access_control":[{"permissions":[{"paths":["/soc2/"]}]}]}}]`},
 	{"CHG-005", `[{"op":"replace","path":"/apps/soc2/changes","value":"observe"}]`},
 	{"AUD-001", `[{"op":"remove","path":"/apps/http/servers/bare/routes/0/handle/0"}]`},
@@ -295,7 +295,13 @@ func TestViolationsAreFoundOnARunningServerAndClear(t *testing.T) {
 			t.Fatal(status)
 		}
 	}, func() { c.apply(`[]`) })
-	seed("CHG-003", pass, func() { c.ticket = ""; c.apply(`[]`); c.ticket = "CHG-2" }, none)
+	grace := `[{"op":"add","path":"/apps/http/grace_period","value":"5s"}]`
+	seed("CHG-003", pass, func() { c.ticket = ""; c.apply(grace); c.ticket = "CHG-2" }, none)
+	seed("CHG-001", pass, func() { // by another part of the process: nobody knows who
+		if err := caddy.Load(c.text(c.base), true); err != nil {
+			t.Fatal(err)
+		}
+	}, none)
 	seed("CHG-006", pass, func() {
 		if status := c.load(map[string]any{"admin": c.config.(map[string]any)["admin"], "apps": map[string]any{"nope": map[string]any{}}}); status == 200 {
 			t.Fatal("a configuration with an app that does not exist was loaded")

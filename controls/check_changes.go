@@ -96,21 +96,43 @@ func changeTickets(e *eval) {
 	e.conclude("changes that were applied")
 }
 
+// changeRisks follows the configurations by their hashes. One that was reached
+// without weakening anything is clean, and so is going back to one that is. A
+// change that weakens something, to a configuration that is not clean, is a
+// finding until a clean one is loaded again.
 func changeRisks(e *eval) {
 	accept := e.texts("accept")
-	list := e.server().Changes
-	e.eachChange(outcomeApplied, func(c Change) {
+	clean := map[string]bool{}
+	var open []Change
+	examined := 0
+	e.history()
+	for _, c := range e.server().Changes {
+		if c.Outcome != outcomeApplied {
+			continue
+		}
+		if len(clean) == 0 {
+			clean[c.Before] = c.Before != ""
+		}
+		inWindow := c.Source != sourceStart && e.within(c.Time)
+		if inWindow {
+			examined++
+		}
 		risks := slices.DeleteFunc(slices.Clone(c.Risks), func(r string) bool { return slices.Contains(accept, r) })
-		if len(risks) == 0 || e.triagedSince(c.After, c) {
-			return
-		}
-		for _, later := range list {
-			if later.Time.After(c.Time) && later.Outcome == outcomeApplied && c.Before != "" && later.After == c.Before {
-				return // rolled back
+		switch {
+		case clean[c.After]:
+			open = nil // rolled back
+		case len(risks) > 0 && !e.triagedSince(c.After, c):
+			if inWindow {
+				open = append(open, Change{Time: c.Time, Source: c.Source, After: c.After, Risks: risks})
 			}
+		case len(open) == 0:
+			clean[c.After] = c.After != ""
 		}
-		e.badChange(c, "weakened: %s", strings.Join(risks, ", "))
-	})
+	}
+	e.examined = examined
+	for _, c := range open {
+		e.badChange(c, "weakened: %s", strings.Join(c.Risks, ", "))
+	}
 	e.conclude("changes that were applied")
 }
 

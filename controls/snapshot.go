@@ -95,7 +95,6 @@ const (
 	SeenCaller      SightingName = "caller"      // call of the admin API by nobody known
 	SeenMissing     SightingName = "missing"     // something without a record
 	SeenStranger    SightingName = "stranger"    // protected path that was served to nobody known
-	SeenGone        SightingName = "gone"        // principal that is removed
 	SeenCached      SightingName = "cached"      // response from the cache that is somebody else's
 	SeenClock       SightingName = "clock"       // jump of the clock
 	SeenLimited     SightingName = "limited"     // request that the rate limiter refused

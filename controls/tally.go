@@ -17,12 +17,12 @@ import (
 // process's counts: configurations come and go. Its methods are safe for
 // concurrent use.
 type Tally struct {
-	// Notify, if set, is called when something was seen for the first time in a
-	// while: there may be a new finding. It must not wait, and not change once
-	// the tally is in use.
+	// Notify, if set, is called when something was seen that may change a result.
+	// It must not wait, and not change once the tally is in use.
 	Notify func()
 
 	rules atomic.Pointer[rules]
+	moot  atomic.Pointer[map[SightingName]bool] // of which more changes no result
 
 	requests, encrypted, pages, origins, protected, named, hits, calls atomic.Int64
 
@@ -50,10 +50,6 @@ const (
 
 // series is what was seen of one kind.
 type series struct{ list []Sighting }
-
-// quiet is after how long without a sighting the next one is news at once: what
-// goes on and on is found by the runs at intervals.
-const quiet = 5 * time.Second
 
 // NewTally makes an empty one. since is when counting begins.
 func NewTally(since time.Time) *Tally {
@@ -85,7 +81,6 @@ func (t *Tally) See(name SightingName, now time.Time, what string, n int64) {
 		t.mu.Unlock() // of the past, which is read back youngest first
 		return
 	}
-	wake := len(s.list) == 0 || now.Sub(s.list[len(s.list)-1].Time) > quiet
 	if last := len(s.list) - 1; last >= 0 && s.list[last].What == what && now.Sub(s.list[last].Time) < time.Second && now.Unix() == s.list[last].Time.Unix() {
 		s.list[last].Count += n
 		s.list[last].Time = now
@@ -96,9 +91,35 @@ func (t *Tally) See(name SightingName, now time.Time, what string, n int64) {
 		s.list = append(s.list, Sighting{now, what, n})
 	}
 	t.mu.Unlock()
-	if wake {
+	if moot := t.moot.Load(); moot == nil || !(*moot)[name] {
 		t.wake()
 	}
+}
+
+// sightingChecks are the checks that count what was seen.
+var sightingChecks = map[SightingName]string{
+	SeenTLS12: "TLS-002", SeenTLSOld: "TLS-002", SeenPlain: "HTT-002", SeenNoHSTS: "HDR-001", SeenWeakPage: "HDR-002", SeenLeak: "HDR-003", SeenCORS: "HDR-004",
+	SeenCaller: "ADM-004", SeenKnownCaller: "ADM-004", SeenMissing: "AUD-003", SeenStranger: "ACC-002", SeenCached: "CCH-001", SeenClock: "ENV-003", SeenLimited: "RLM-002",
+}
+
+// Know takes note of the results of a run: more of what made a check fail is no
+// news.
+func (t *Tally) Know(r *Report, settings *Settings) {
+	moot := map[SightingName]bool{}
+	for name, id := range sightingChecks {
+		result := r.Check(id).Result
+		switch name {
+		case SeenLimited:
+			moot[name] = result == Pass || result == NotApplicable
+		case SeenTLS12:
+			moot[name] = result == Fail || rank(settings.List("TLS-001", "floor")[0]) <= 12
+		case SeenKnownCaller:
+			moot[name] = result == Fail || len(settings.List("ADM-004", "actors")) == 0
+		default:
+			moot[name] = result == Fail
+		}
+	}
+	t.moot.Store(&moot)
 }
 
 func (t *Tally) wake() {

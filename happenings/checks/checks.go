@@ -300,6 +300,7 @@ func (m *Monitor) make(ctx context.Context, trigger string) *controls.Report {
 	s.Server.Failing = w.tracker.Failing()
 	r := controls.Run(s, &m.options.Settings)
 	r.Took, r.Trigger = time.Since(began), trigger
+	w.tally.Know(r, &m.options.Settings)
 	records := w.tracker.Apply(r)
 	w.write(records)
 	if len(records) > 0 {
