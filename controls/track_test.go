@@ -11,6 +11,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/audit/segment"
 	"github.com/caddy-soc2/caddy-soc2/internal/jsonpatch"
 )
 
@@ -128,9 +129,17 @@ func TestRecordsOfTransitionsAreRead(t *testing.T) {
 	r := Run(broken(t), new(Settings))
 	r.Trigger = TriggerDemand
 	for _, n := range tracker.Apply(r) {
-		body := n.AppendBody(nil, "test")
-		if !json.Valid(append([]byte(`{"seq":0`), append(body, '}')...)) && len(body) == 0 {
-			t.Errorf("%s: %s", n.Check, body)
+		frame, err := segment.AppendFrame(nil, 0, 0, n.AppendBody(nil, "test"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := audit.Decode(segment.Record(frame))
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, ok := got.Body.(*audit.CheckTransition)
+		if !ok || back.Check != n.Check || back.After != n.After || back.Summary != n.Summary && len(back.Cut) == 0 || back.Definition != n.Definition {
+			t.Errorf("%+v came back as %+v", n, got.Body)
 		}
 		if n.Definition == "" || len(n.Criteria) == 0 || !json.Valid(n.Evidence.Value) {
 			t.Errorf("%+v", n)
