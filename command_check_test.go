@@ -27,6 +27,7 @@ func check(t *testing.T, stdin string, args ...string) (int, string, error) {
 }
 
 const leaky = `{
+	admin off
 	soc2 {
 		checks {
 			except ACC-001 "behind a VPN" until 2027-06-30 by alice

@@ -103,8 +103,11 @@ func WriteCriteria(w io.Writer, list []CriterionState) error {
 		}
 		fmt.Fprintf(&b, "         %s evidence: %s\n", c.Strength, strings.Join(c.Collected, "; "))
 		for _, line := range [][2]string{
-			{"records", strings.Join(c.Populations, "; ")}, {"checks", strings.Join(c.Checks, " ")},
-			{"exceptions", strings.Join(c.Exceptions, " ")}, {"accepted", strings.Join(c.Accepted, " ")}, {"no data", strings.Join(c.NoData, " ")},
+			{"records", strings.Join(c.Populations, "; ")},
+			{"checks", strings.Join(c.Checks, " ")},
+			{"exceptions", strings.Join(c.Exceptions, " ")},
+			{"accepted", strings.Join(c.Accepted, " ")},
+			{"no data", strings.Join(c.NoData, " ")},
 			{"not assessed", c.Limits},
 		} {
 			if line[1] != "" {
@@ -138,8 +141,13 @@ func (c *Criterion) Write(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %s\n\n", c.ID, c.Title)
 	for _, line := range [][2]string{
-		{"Evidence of an edge", strings.ReplaceAll(string(c.Strength), "_", " ")}, {"About", strings.Join(c.Focus, "; ")}, {"Collected", strings.Join(c.Collected, "; ")},
-		{"Records", strings.Join(c.Populations, "; ")}, {"Checks", strings.Join(c.Checks(), " ")}, {"How to test", c.Test}, {"Not assessed", c.Limits},
+		{"Evidence of an edge", strings.ReplaceAll(string(c.Strength), "_", " ")},
+		{"About", strings.Join(c.Focus, "; ")},
+		{"Collected", strings.Join(c.Collected, "; ")},
+		{"Records", strings.Join(c.Populations, "; ")},
+		{"Checks", strings.Join(c.Checks(), " ")},
+		{"How to test", c.Test},
+		{"Not assessed", c.Limits},
 	} {
 		if line[1] != "" {
 			fmt.Fprintf(&b, "%s: %s\n", line[0], line[1])

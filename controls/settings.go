@@ -96,7 +96,7 @@ func noThreshold(d *Definition) error {
 // the values.
 func (s *Settings) Set(words []string) error {
 	if len(words) < 2 {
-		return errors.New("it is written: threshold CHECK [NAME] VALUE...")
+		return errors.New("it is written: threshold CHECK NAME VALUE, where NAME may be left out for the first")
 	}
 	d := Checks().Check(words[0])
 	if d == nil {

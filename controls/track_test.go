@@ -65,8 +65,11 @@ func TestExceptionLeavesTheResultAndExpires(t *testing.T) {
 		t.Errorf("failing since %s, want %s", f.Failing, began)
 	}
 	for _, bad := range []Exception{
-		{Check: "TLS-004", Approver: "a", Until: s.Time}, {Check: "TLS-004", Reason: "r", Until: s.Time}, {Check: "TLS-004", Reason: "r", Approver: "a"},
-		{Check: "NOPE", Reason: "r", Approver: "a", Until: s.Time}, {Check: "TLS-004", Reason: "r", Approver: "a", Until: s.Time.AddDate(9, 0, 0)},
+		{Check: "TLS-004", Approver: "a", Until: s.Time},
+		{Check: "TLS-004", Reason: "r", Until: s.Time},
+		{Check: "TLS-004", Reason: "r", Approver: "a"},
+		{Check: "NOPE", Reason: "r", Approver: "a", Until: s.Time},
+		{Check: "TLS-004", Reason: "r", Approver: "a", Until: s.Time.AddDate(9, 0, 0)},
 	} {
 		if err := (&Settings{Exceptions: []Exception{bad}}).Validate(s.Time); err == nil {
 			t.Errorf("%+v is taken", bad)
@@ -396,8 +399,12 @@ func TestCriteriaAreWhole(t *testing.T) {
 	bad := set.States(Run(broken(t), new(Settings)))
 	none := set.States(nil)
 	for _, c := range []struct{ got, want string }{
-		{state(fine, "CC6.7"), EvidenceCollected}, {state(bad, "CC6.7"), EvidenceExceptions}, {state(none, "CC6.7"), EvidenceNone},
-		{state(fine, "CC1.1"), EvidenceNot}, {state(bad, "P8.1"), EvidenceNot}, {state(fine, "CC4.1"), EvidenceCollected},
+		{state(fine, "CC6.7"), EvidenceCollected},
+		{state(bad, "CC6.7"), EvidenceExceptions},
+		{state(none, "CC6.7"), EvidenceNone},
+		{state(fine, "CC1.1"), EvidenceNot},
+		{state(bad, "P8.1"), EvidenceNot},
+		{state(fine, "CC4.1"), EvidenceCollected},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s, want %s", c.got, c.want)
