@@ -17,16 +17,19 @@ const (
 )
 
 // eachChange calls fn for the changes of the window with an outcome. What a
-// process starts with is none.
+// process starts with is none, and neither is a record that the admin endpoint
+// is not where it was.
 func (e *eval) eachChange(outcome string, fn func(c Change)) {
 	e.history()
 	for _, c := range e.server().Changes {
-		if c.Outcome == outcome && c.Source != sourceStart && e.within(c.Time) {
+		if c.Outcome == outcome && c.Source != sourceStart && !c.same() && e.within(c.Time) {
 			e.examined++
 			fn(c)
 		}
 	}
 }
+
+func (c *Change) same() bool { return c.After != "" && c.Before == c.After }
 
 // history ends the check if the log's records of the time before the process
 // have not been read.

@@ -46,9 +46,7 @@ type missed struct{ served, lost, other int64 }
 // gather takes a snapshot.
 func (f *facts) gather(ctx context.Context, m *Monitor, trigger string) *controls.Snapshot {
 	slow := trigger != controls.TriggerChange || f.sample == nil
-	if trigger == controls.TriggerChange || slow {
-		changes.CheckEndpoint()
-	}
+	endpoint := changes.Look()
 	now := time.Now()
 	s := &controls.Snapshot{Time: now, AdminDefault: caddy.DefaultAdminListen, Server: &controls.Server{Started: process.Born()}}
 	if config, hash, known := changes.Running(); known {
@@ -56,9 +54,7 @@ func (f *facts) gather(ctx context.Context, m *Monitor, trigger string) *control
 	}
 	srv := s.Server
 	m.watcher.tally.Facts(srv)
-	if e := changes.Now().Endpoint; !e.Checked.IsZero() {
-		srv.Endpoint = &controls.Endpoint{State: e.State, Unexpected: e.Unexpected, Missing: e.Missing}
-	}
+	srv.Endpoint = &controls.Endpoint{State: endpoint.State, Unexpected: endpoint.Unexpected, Missing: endpoint.Missing}
 	if list, swept := certificates.InUse(); swept {
 		certs := make([]controls.Certificate, 0, len(list))
 		for _, c := range list {
