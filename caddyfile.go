@@ -109,6 +109,11 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //		tls {
 //			…          (see tlsFloor)
 //		}
+//		checks {
+//			every     <duration>
+//			threshold <check> [<name>] <value>...
+//			except    <check> <reason> until <date> by <approver>
+//		}
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's name
@@ -130,6 +135,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = a.Audit.unmarshal(d)
 		case "changes":
 			err = text(d, &a.Changes)
+		case "checks":
+			err = a.checks(d)
 		case "witness_server":
 			a.Witness = new(WitnessServer)
 			err = a.Witness.unmarshal(d)
@@ -140,7 +147,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "tls":
 			err = a.tlsFloor(d)
 		default:
-			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, unmatched, changes, audit, witness_server, certificates, upstreams and tls", d.Val())
+			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, unmatched, changes, audit, witness_server, certificates, upstreams, tls and checks", d.Val())
 		}
 		if err != nil {
 			return err

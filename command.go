@@ -34,7 +34,7 @@ verifier key; it is evidence for an auditor, not an attestation.`,
 			cmd.AddCommand(proxyCommand(), verifyCommand(), showCommand(), tailCommand(),
 				exportCommand(), limitCommand(), openCommand(), pseudonymCommand(), apiKeyCommand(), keyCommand(), forgetCommand(), holdCommand(),
 				healthcheckCommand(), boundaryCommand(), upstreamsCommand(), headersCommand(),
-				accessCommand())
+				accessCommand(), checkCommand(), explainCommand(), criteriaCommand())
 		},
 	})
 }

@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-soc2/caddy-soc2/handlers/access"
@@ -134,7 +131,7 @@ func policiesOf(cmd *cobra.Command, host string) ([]access.Placed, error) {
 	if file == "" {
 		return nil, errors.New("give --config, a file with the policy")
 	}
-	config, err := readConfig(file, adapter)
+	config, err := readConfig(cmd.InOrStdin(), file, adapter)
 	if err != nil {
 		return nil, err
 	}
@@ -156,30 +153,6 @@ func policiesOf(cmd *cobra.Command, host string) ([]access.Placed, error) {
 		return nil, fmt.Errorf("%s has no soc2_access with this name or for this host", file)
 	}
 	return list, nil
-}
-
-// readConfig reads a configuration as JSON. The format is known by the name of
-// the file, as Caddy does it, unless an adapter is named.
-func readConfig(file, adapter string) ([]byte, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("reading the configuration: %w", err)
-	}
-	if name := strings.ToLower(filepath.Base(file)); adapter == "" && (strings.HasPrefix(name, "caddyfile") || strings.HasSuffix(name, ".caddyfile")) {
-		adapter = "caddyfile"
-	}
-	if adapter == "" || adapter == "json" {
-		return b, nil
-	}
-	a := caddyconfig.GetAdapter(adapter)
-	if a == nil {
-		return nil, fmt.Errorf("--adapter %q: there is none of this name", adapter)
-	}
-	b, _, err = a.Adapt(b, map[string]any{"filename": file})
-	if err != nil {
-		return nil, fmt.Errorf("adapting %s: %w", file, err)
-	}
-	return b, nil
 }
 
 func printOutcomes(w io.Writer, list []*access.Outcome) {

@@ -41,6 +41,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/witness"
 	"github.com/caddy-soc2/caddy-soc2/happenings"
 	"github.com/caddy-soc2/caddy-soc2/happenings/changes"
+	"github.com/caddy-soc2/caddy-soc2/happenings/checks"
 	"github.com/caddy-soc2/caddy-soc2/happenings/metrics"
 	"github.com/caddy-soc2/caddy-soc2/happenings/upstreams"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
@@ -103,6 +104,8 @@ type App struct {
 
 	// TLS is a floor for TLS over all servers. Default: none.
 	TLS *TLS `json:"tls,omitempty"`
+	// Checks says how the checks of controls are made.
+	Checks checks.Options `json:"checks,omitzero"`
 
 	State
 
@@ -115,6 +118,7 @@ type App struct {
 	taps       taps
 	changes    *changes.Watch
 	tls        tlsState
+	monitor    *checks.Monitor
 }
 
 // Audit says how the audit log is kept.
@@ -262,13 +266,18 @@ func (a *App) Start() error {
 		return err
 	}
 	a.taps.start()
-	return a.startChanges()
+	if err := a.startChanges(); err != nil {
+		return err
+	}
+	a.monitor.Start()
+	return nil
 }
 
 // Stop ends what watches the server, the process's end last. The log stays open:
 // requests may still be running and want their records.
 func (a *App) Stop() error {
 	a.changes.Stop()
+	a.monitor.Stop()
 	a.taps.stop()
 	return nil
 }
@@ -355,6 +364,7 @@ func safe(method string) bool {
 // Record implements record.Recorder.
 func (a *App) Record(ev *audit.Event, request, response http.Header) error {
 	upstreams.Count(ev)
+	checks.Request(ev, response)
 	recorded, err := a.privacy.apply(ev, request, response)
 	if !recorded {
 		metrics.Count(metrics.LeftOut)
