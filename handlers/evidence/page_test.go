@@ -57,7 +57,7 @@ func TestStatusShowsWhatLimitsWouldRefuse(t *testing.T) {
 func TestPageNeedsNoScriptAndNoInlineStyle(t *testing.T) {
 	b := newBench(t)
 	page := get(t, b.handler(Handler{}), "/.soc2/").Body.String()
-	for _, never := range []string{"<script", "<style", "style=", " on", "javascript:", "<img", "http:", "https:", "//"} {
+	for _, never := range []string{"<script", "<style", "style=", " on", "javascript:", "<img", "http:", "https:", `"//`, `'//`} { // a hash in base64 may have two slashes
 		if never == " on" { // event handlers, not the word
 			for _, event := range []string{" onclick", " onload", " onsubmit"} {
 				if strings.Contains(page, event) {
