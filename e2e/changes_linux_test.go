@@ -494,6 +494,8 @@ func TestEveryCallOfTheAdminAPIIsOneRecord(t *testing.T) {
 		{"POST", "/adapt", "127.0.0.1", 200, 200, "allowed"},
 		{"GET", "/stop", "127.0.0.1", 405, 405, "error"},
 		{"GET", "/soc2/v1/status", "127.0.0.1", 200, 200, "allowed"},
+		{"GET", "/soc2/v1/limits", "127.0.0.1", 200, 200, "allowed"},
+		{"POST", "/soc2/v1/limits/none/ban", "127.0.0.1", 404, 404, "error"},
 		{"GET", "/soc2/v1/config/current", "127.0.0.1", 200, 200, "allowed"},
 		{"GET", "/soc2/v1/config/changes", "127.0.0.1", 200, 200, "allowed"},
 		{"GET", "/soc2/v1/config/versions/none", "127.0.0.1", 404, 404, "error"},

@@ -37,8 +37,15 @@ func TestScrapeHasEachMetric(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := a.load(t, a.config("", "second")); got != http.StatusOK {
+	// From now on there are a limit, and an upstream that tells too much.
+	config := strings.Replace(a.config("", "second"), `"handle": [`, `"handle": [
+		{"handler": "soc2_rate_limit", "zones": [{"name": "all", "limit": "1000/1m"}]},
+		{"handler": "headers", "response": {"set": {"X-Powered-By": ["e2e"]}}},`, 1)
+	if got := a.load(t, config); got != http.StatusOK {
 		t.Fatalf("status %d:\n%s", got, a.p.text())
+	}
+	if _, _, err := (call{method: "GET", path: "/small"}).do(t.Context(), client, base); err != nil {
+		t.Fatal(err)
 	}
 	doc, err := os.ReadFile("../docs/metrics.md")
 	if err != nil {
@@ -54,7 +61,7 @@ func TestScrapeHasEachMetric(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		fmt.Sprintf(`caddy_soc2_requests_total{decision="served"} %d`, requests),
+		fmt.Sprintf(`caddy_soc2_requests_total{decision="served"} %d`, requests+1),
 		`caddy_soc2_config_changes_total{actor="none",outcome="applied",source="admin"} 1`,
 		"caddy_soc2_log_up 1",
 	} {

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/happenings/changes"
 	"github.com/caddy-soc2/caddy-soc2/happenings/ledger"
 	"github.com/caddy-soc2/caddy-soc2/internal/limiter"
 )
@@ -37,8 +38,7 @@ func (*Admin) CaddyModule() caddy.ModuleInfo {
 
 // Routes implements caddy.AdminRouter.
 func (*Admin) Routes() []caddy.AdminRoute {
-	handler := caddy.AdminHandlerFunc(serveAdmin)
-	return []caddy.AdminRoute{{Pattern: adminBase, Handler: handler}, {Pattern: adminBase + "/", Handler: handler}}
+	return changes.Routes(serveAdmin, adminBase, adminBase+"/")
 }
 
 // failure is an answer that is an error.
@@ -91,13 +91,13 @@ func serveAdmin(w http.ResponseWriter, r *http.Request) error {
 func routeAdmin(w http.ResponseWriter, r *http.Request) (any, error) {
 	name, action, _ := strings.Cut(strings.Trim(strings.TrimPrefix(r.URL.Path, adminBase), "/"), "/")
 	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
-	change, changes := changes[action]
-	if action != "" && action != "usage" && !changes {
+	change, changing := actions[action]
+	if action != "" && action != "usage" && !changing {
 		return nil, fail(http.StatusNotFound, "There is nothing at this path.")
 	}
-	if changes && r.Method != http.MethodPost || !changes && !reads {
+	if changing && r.Method != http.MethodPost || !changing && !reads {
 		allowed := "GET, HEAD"
-		if changes {
+		if changing {
 			allowed = http.MethodPost
 		}
 		w.Header().Set("Allow", allowed)
@@ -111,7 +111,7 @@ func routeAdmin(w http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, fail(http.StatusNotFound, "There is no zone %q.", name)
 	}
 	switch {
-	case changes:
+	case changing:
 		return s.order(w, r, change)
 	case action == "usage":
 		return s.usage(r)
@@ -298,8 +298,8 @@ type order struct {
 	All    bool           `json:"all,omitempty"` // reset: all keys
 }
 
-// changes are what can be ordered.
-var changes = map[string]audit.Kind{
+// actions are what can be ordered.
+var actions = map[string]audit.Kind{
 	"reset": audit.KindLimitReset, "ban": audit.KindLimitBan, "unban": audit.KindLimitUnban,
 }
 

@@ -116,6 +116,21 @@ func gated(h http.HandlerFunc) caddy.AdminHandler {
 	})
 }
 
+// Routes returns the routes of a module whose paths lie below those of another,
+// as all of this project lie below /soc2/. The calls are recorded with what they
+// were answered. Each method has a pattern of its own: beside patterns for any
+// method the other module's paths could have no gates. An error of h is one of
+// sending the answer.
+func Routes(h caddy.AdminHandlerFunc, patterns ...string) (list []caddy.AdminRoute) {
+	handler := gated(func(w http.ResponseWriter, r *http.Request) { _ = h(w, r) })
+	for _, pattern := range patterns {
+		for _, method := range gatedMethods {
+			list = append(list, caddy.AdminRoute{Pattern: method + " " + pattern, Handler: handler})
+		}
+	}
+	return list
+}
+
 func mark(r *http.Request) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), passed{}, true))
 }
