@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/happenings/changes"
 )
 
 // adminBase is the path of access control on the admin API.
@@ -60,8 +61,7 @@ func (*Admin) CaddyModule() caddy.ModuleInfo {
 
 // Routes implements caddy.AdminRouter.
 func (*Admin) Routes() []caddy.AdminRoute {
-	handler := caddy.AdminHandlerFunc(serveAdmin)
-	return []caddy.AdminRoute{{Pattern: adminBase, Handler: handler}, {Pattern: adminBase + "/", Handler: handler}}
+	return changes.Routes(serveAdmin, adminBase, adminBase+"/")
 }
 
 // failure is an answer that is an error.

@@ -30,10 +30,7 @@ func (*Admin) CaddyModule() caddy.ModuleInfo {
 
 // Routes implements caddy.AdminRouter.
 func (*Admin) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{
-		{Pattern: "/soc2/v1/lockouts", Handler: caddy.AdminHandlerFunc(locks)},
-		{Pattern: "/soc2/v1/lockouts/unlock", Handler: caddy.AdminHandlerFunc(unlock)},
-	}
+	return append(changes.Routes(locks, "/soc2/v1/lockouts"), changes.Routes(unlock, "/soc2/v1/lockouts/unlock")...)
 }
 
 func locks(w http.ResponseWriter, r *http.Request) error {
