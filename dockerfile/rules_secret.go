@@ -4,39 +4,47 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 )
 
-// secretName is the names that BuildKit's rule SecretsUsedInArgOrEnv takes for
-// those of secrets, so that both say the same.
-var (
-	secretName = regexp.MustCompile(`(?i)(?:_|^)(?:apikey|auth|credentials?|key|password|pword|passwd|secret|token)(?:_|$)`)
-	publicName = regexp.MustCompile(`(?i)(?:_|^)public(?:_|$)`)
-)
+// secretWords are the parts between underscores by which BuildKit's rule
+// SecretsUsedInArgOrEnv knows the name of a secret, so that both say the same.
+var secretWords = []string{"apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"}
 
 // secretValue is values that are secrets by their form, whatever their name.
 var secretValue = []struct {
 	what string
+	hint string // stands in every such value
 	form *regexp.Regexp
 }{
-	{"a private key", regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY`)},
-	{"an age identity", regexp.MustCompile(`AGE-SECRET-KEY-1[0-9A-Z]{20,}`)},
-	{"an access key of AWS", regexp.MustCompile(`\b(?:AKIA|ASIA)[0-9A-Z]{16}\b`)},
-	{"a token of GitHub", regexp.MustCompile(`\b(?:gh[pousr]_[0-9A-Za-z]{36,}|github_pat_[0-9A-Za-z_]{22,})`)},
-	{"a token of GitLab", regexp.MustCompile(`\bglpat-[0-9A-Za-z_-]{20,}`)},
-	{"a token of Slack", regexp.MustCompile(`\bxox[abprs]-[0-9A-Za-z-]{10,}`)},
-	{"a key of Stripe", regexp.MustCompile(`\b[rs]k_live_[0-9A-Za-z]{16,}`)},
-	{"a key of Google", regexp.MustCompile(`\bAIza[0-9A-Za-z_-]{35}\b`)},
-	{"a token of npm", regexp.MustCompile(`\bnpm_[0-9A-Za-z]{36}\b`)},
-	{"a JSON web token", regexp.MustCompile(`\beyJ[0-9A-Za-z_-]{10,}\.eyJ[0-9A-Za-z_-]{10,}\.[0-9A-Za-z_-]{10,}`)},
-	{"a password in an address", regexp.MustCompile(`[a-z][a-z0-9+.-]*://[^/\s:@$]+:[^/\s@$]{3,}@`)},
+	{"a private key", "PRIVATE KEY", regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY`)},
+	{"an age identity", "AGE-SECRET-KEY-", regexp.MustCompile(`AGE-SECRET-KEY-1[0-9A-Z]{20,}`)},
+	{"an access key of AWS", "AKIA", regexp.MustCompile(`\bAKIA[0-9A-Z]{16}\b`)},
+	{"an access key of AWS", "ASIA", regexp.MustCompile(`\bASIA[0-9A-Z]{16}\b`)},
+	{"a token of GitHub", "gh", regexp.MustCompile(`\bgh[pousr]_[0-9A-Za-z]{36,}`)},
+	{"a token of GitHub", "github_pat_", regexp.MustCompile(`\bgithub_pat_[0-9A-Za-z_]{22,}`)},
+	{"a token of GitLab", "glpat-", regexp.MustCompile(`\bglpat-[0-9A-Za-z_-]{20,}`)},
+	{"a token of Slack", "xox", regexp.MustCompile(`\bxox[abprs]-[0-9A-Za-z-]{10,}`)},
+	{"a key of Stripe", "k_live_", regexp.MustCompile(`\b[rs]k_live_[0-9A-Za-z]{16,}`)},
+	{"a key of Google", "AIza", regexp.MustCompile(`\bAIza[0-9A-Za-z_-]{35}\b`)},
+	{"a token of npm", "npm_", regexp.MustCompile(`\bnpm_[0-9A-Za-z]{36}\b`)},
+	{"a JSON web token", "eyJ", regexp.MustCompile(`\beyJ[0-9A-Za-z_-]{10,}\.eyJ[0-9A-Za-z_-]{10,}\.[0-9A-Za-z_-]{10,}`)},
+	{"a password in an address", "@", regexp.MustCompile(`[a-z][a-z0-9+.-]*://[^/\s:@$]+:[^/\s@$]{3,}@`)},
 }
 
 // SecretName tells whether a variable is named like one that holds a secret.
 func SecretName(name string) bool {
-	return secretName.MatchString(name) && !publicName.MatchString(name)
+	secret := false
+	for part := range strings.SplitSeq(strings.ToLower(name), "_") {
+		if part == "public" {
+			return false
+		}
+		secret = secret || slices.Contains(secretWords, part)
+	}
+	return secret
 }
 
 func checkS01(p *pass) {
@@ -114,7 +122,7 @@ func looksSecret(value string) string {
 		return ""
 	}
 	for _, s := range secretValue {
-		if s.form.MatchString(value) {
+		if strings.Contains(value, s.hint) && s.form.MatchString(value) {
 			return s.what
 		}
 	}
