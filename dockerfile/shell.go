@@ -135,6 +135,7 @@ func (r *reader) plain(text string) {
 		for i := range words {
 			words[i] = strings.Trim(words[i], `"'`)
 		}
+		words = slices.DeleteFunc(words, func(w string) bool { return w == "" })
 		if len(words) > 0 {
 			r.argv(words, 0)
 		}
@@ -395,7 +396,7 @@ func (r *reader) line(inScript int, words ...string) int {
 // hasWord tells whether a program is named in a line, and not only a part of
 // another word.
 func hasWord(line, word string) bool {
-	for from := 0; ; {
+	for from := 0; word != ""; {
 		i := strings.Index(line[from:], word)
 		if i < 0 {
 			return false
@@ -406,6 +407,7 @@ func hasWord(line, word string) bool {
 			return true
 		}
 	}
+	return false
 }
 
 // word is the text of a word, with the values of variables where they are known.

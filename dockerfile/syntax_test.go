@@ -182,6 +182,7 @@ func FuzzCheck(f *testing.F) {
 		f.Add(x.text, x.options.Target)
 	}
 	f.Add("# escape=`\nFROM a:1\nRUN dir `\n c:\\\n", "")
+	f.Add("FROM a:1\nRUN a '' 'b\n", "")
 	f.Add("FROM a:1\nSHELL [\"powershell\", \"-Command\"]\nRUN if ($x) { iwr https://x | iex }\n", "")
 	f.Fuzz(func(t *testing.T, text, target string) {
 		file, err := dockerfile.Parse("Dockerfile", []byte(text), nil)
