@@ -33,7 +33,7 @@ verifier key; it is evidence for an auditor, not an attestation.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.AddCommand(proxyCommand(), verifyCommand(), showCommand(), tailCommand(),
 				exportCommand(), openCommand(), pseudonymCommand(), keyCommand(), forgetCommand(), holdCommand(),
-				healthcheckCommand(), boundaryCommand(), upstreamsCommand())
+				healthcheckCommand(), boundaryCommand(), upstreamsCommand(), dockerfileCommand(), sbomCommand())
 		},
 	})
 }
