@@ -141,7 +141,7 @@ func (m Image) compilers() string {
 		}
 		return "the compilers of " + name
 	case "node", "python", "ruby", "perl":
-		if !slim {
+		if !slim && (m.Tag != "" || m.Digest == "") { // a digest alone does not say which variant it is
 			return "gcc, make and header files, which the variants -slim and -alpine do not have"
 		}
 	case "openjdk", "eclipse-temurin", "amazoncorretto", "ibm-semeru-runtimes", "sapmachine":
