@@ -15,8 +15,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// object is what of a Kubernetes manifest the Pod Security Standards look at.
-type object struct {
+// manifest is what of a Kubernetes manifest the Pod Security Standards look at.
+type manifest struct {
 	Kind     string
 	Metadata struct{ Labels map[string]string }
 	Spec     struct{ Template struct{ Spec podSpec } }
@@ -64,7 +64,7 @@ func TestManifestsMeetTheRestrictedPodSecurityStandard(t *testing.T) {
 			t.Fatal(err)
 		}
 		for d := yaml.NewDecoder(bytes.NewReader(data)); ; {
-			var o object
+			var o manifest
 			if err := d.Decode(&o); errors.Is(err, io.EOF) {
 				break
 			} else if err != nil {

@@ -186,7 +186,6 @@ func installMode(x *call) string {
 var (
 	octalMode  = regexp.MustCompile(`^[0-7]{3,5}$`)
 	setuidMode = regexp.MustCompile(`(^|,)[ug]*a?[+=][rwxX]*s`)
-	publicMode = regexp.MustCompile(`(^|,)(u?g?o|u?g?a|a|ugo)?[+=][rxXst]*w`)
 )
 
 func setuid(mode string) bool {

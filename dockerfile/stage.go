@@ -26,7 +26,6 @@ type Stage struct {
 	platform  string
 	scope     *scope
 	undefined []string // variables in FROM that nothing defines
-	unpinned  bool     // the base's default has no digest, a build argument gave it one
 }
 
 // Command is an instruction.
