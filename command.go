@@ -34,7 +34,8 @@ verifier key; it is evidence for an auditor, not an attestation.`,
 			cmd.AddCommand(proxyCommand(), verifyCommand(), showCommand(), tailCommand(),
 				exportCommand(), limitCommand(), openCommand(), pseudonymCommand(), apiKeyCommand(), keyCommand(), forgetCommand(), holdCommand(),
 				healthcheckCommand(), boundaryCommand(), upstreamsCommand(), headersCommand(),
-				accessCommand(), checkCommand(), explainCommand(), criteriaCommand())
+				accessCommand(), checkCommand(), explainCommand(), criteriaCommand(),
+				dockerfileCommand(), sbomCommand())
 		},
 	})
 }

@@ -41,6 +41,8 @@ const (
 
 	KindCheck Kind = "check.transition" // CheckTransition
 
+	KindDockerfile Kind = "dockerfile.check" // DockerfileCheck
+
 	KindReviewTriage    Kind = "review.triage" // Review, review.*
 	KindReviewException Kind = "review.exception"
 	KindReviewSignoff   Kind = "review.signoff"
@@ -142,6 +144,8 @@ func blank(kind Kind) Body {
 		return &EvidenceRead{}
 	case KindCheck:
 		return &CheckTransition{}
+	case KindDockerfile:
+		return &DockerfileCheck{}
 	case KindCachePurge:
 		return &CachePurge{}
 	case KindLockout:
