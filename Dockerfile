@@ -1,15 +1,19 @@
 # syntax=docker/dockerfile:1
-# Builds with BuildKit and with buildah 1.28, so without COPY --link, heredocs
-# and RUN --network.
-ARG GO_VERSION=1.26
-FROM --platform=$BUILDPLATFORM golang:${GO_VERSION}-bookworm AS build
+# The proxy, with every module. Builds with BuildKit and with buildah 1.28, so
+# without COPY --link, heredocs and RUN --network. README says how to pin the
+# bases by digest with these arguments.
+ARG GO_IMAGE=golang:1.26-bookworm
+ARG RUNTIME_IMAGE=gcr.io/distroless/static-debian12:nonroot
+
+FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build
 ARG TARGETOS
 ARG TARGETARCH
-ENV CGO_ENABLED=0 GOCACHE=/go/cache
+ENV CGO_ENABLED=0 GOCACHE=/go/cache GOTOOLCHAIN=local
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download
 COPY . .
+# The same sources give the same bytes, wherever they are built.
 RUN --mount=type=cache,target=/go/pkg/mod \
     --mount=type=cache,target=/go/cache \
     GOOS="$TARGETOS" GOARCH="$TARGETARCH" \
@@ -17,11 +21,18 @@ RUN --mount=type=cache,target=/go/pkg/mod \
         -ldflags="-s -w -buildid=" -o /out/caddy ./cmd/caddy \
  && install -d -m 0700 -o 65532 -g 65532 /out/data /out/config
 
-FROM gcr.io/distroless/static-debian12:nonroot
+FROM ${RUNTIME_IMAGE} AS proxy
+ARG VERSION=devel
+ARG REVISION=unknown
 LABEL org.opencontainers.image.title="caddy-soc2" \
+      org.opencontainers.image.description="Caddy with a tamper-evident record of every request" \
       org.opencontainers.image.source="https://github.com/caddy-soc2/caddy-soc2" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.documentation="https://github.com/caddy-soc2/caddy-soc2/blob/main/docs/containers.md" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
 # Certificates, the audit log and its key live in /data: mount a volume there.
+# Nothing else has to be writable.
 COPY --from=build --chown=65532:65532 /out/data /data
 COPY --from=build --chown=65532:65532 /out/config /config
 COPY --from=build --chmod=0555 /out/caddy /usr/bin/caddy
@@ -34,5 +45,6 @@ USER 65532:65532
 # Asks the admin API, which the configuration below serves inside the container.
 # With another command, such as "soc2 proxy", give --no-healthcheck or a --url.
 HEALTHCHECK --interval=30s --timeout=3s --start-period=5s --retries=3 CMD ["/usr/bin/caddy", "soc2", "healthcheck"]
+STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/bin/caddy"]
 CMD ["run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"]

@@ -10,8 +10,10 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/dustin/go-humanize"
 
+	"github.com/caddy-soc2/caddy-soc2/handlers/access"
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
+	"github.com/caddy-soc2/caddy-soc2/handlers/identity"
 	"github.com/caddy-soc2/caddy-soc2/handlers/ratelimit"
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
 	"github.com/caddy-soc2/caddy-soc2/handlers/reports"
@@ -30,8 +32,11 @@ var directives = []struct {
 	{name: "soc2_audit", before: "tracing", setup: record.ParseCaddyfile},
 	{name: "soc2_headers", before: "header", routes: headers.ParseCaddyfile},
 	{name: "soc2_rate_limit", before: "basicauth", setup: ratelimit.ParseCaddyfile}, // before all that computes a password hash
+	{name: "soc2_auth", before: "basic_auth", setup: identity.ParseCaddyfile},
+	{name: "soc2_access", before: "request_header", setup: access.ParseCaddyfile}, // after every authentication
 	{name: "soc2_rate_limit_user", before: "request_header", setup: ratelimit.ParseUserCaddyfile},
 	{name: "soc2_nonces", before: "push", routes: headers.ParseNonces}, // inside encode
+	{name: "soc2_jwks", before: "respond", setup: access.ParseJWKSCaddyfile},
 	{name: "soc2_evidence", before: "respond", setup: evidence.ParseCaddyfile},
 	{name: "soc2_reports", before: "respond", setup: reports.ParseCaddyfile},
 	{name: "soc2_witness", before: "respond", setup: witness.ParseCaddyfile},
@@ -104,6 +109,11 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //		tls {
 //			…          (see tlsFloor)
 //		}
+//		checks {
+//			every     <duration>
+//			threshold <check> [<name>] <value>...
+//			except    <check> <reason> until <date> by <approver>
+//		}
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's name
@@ -125,6 +135,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = a.Audit.unmarshal(d)
 		case "changes":
 			err = text(d, &a.Changes)
+		case "checks":
+			err = a.checks(d)
 		case "witness_server":
 			a.Witness = new(WitnessServer)
 			err = a.Witness.unmarshal(d)
@@ -135,7 +147,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "tls":
 			err = a.tlsFloor(d)
 		default:
-			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, unmatched, changes, audit, witness_server, certificates, upstreams and tls", d.Val())
+			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, unmatched, changes, audit, witness_server, certificates, upstreams, tls and checks", d.Val())
 		}
 		if err != nil {
 			return err

@@ -32,8 +32,10 @@ the log that it leaves. The log is verified offline by anyone who has its
 verifier key; it is evidence for an auditor, not an attestation.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.AddCommand(proxyCommand(), verifyCommand(), showCommand(), tailCommand(),
-				exportCommand(), limitCommand(), openCommand(), pseudonymCommand(), keyCommand(), forgetCommand(), holdCommand(),
-				healthcheckCommand(), boundaryCommand(), upstreamsCommand(), headersCommand())
+				exportCommand(), limitCommand(), openCommand(), pseudonymCommand(), apiKeyCommand(), keyCommand(), forgetCommand(), holdCommand(),
+				healthcheckCommand(), boundaryCommand(), upstreamsCommand(), headersCommand(),
+				accessCommand(), checkCommand(), explainCommand(), criteriaCommand(),
+				dockerfileCommand(), sbomCommand())
 		},
 	})
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
 	"github.com/caddy-soc2/caddy-soc2/audit/notary"
 	"github.com/caddy-soc2/caddy-soc2/audit/policy"
+	"github.com/caddy-soc2/caddy-soc2/happenings/checks"
 	"github.com/caddy-soc2/caddy-soc2/happenings/ledger"
 	"github.com/caddy-soc2/caddy-soc2/happenings/metrics"
 	"github.com/caddy-soc2/caddy-soc2/happenings/wire"
@@ -247,6 +248,7 @@ func (s *sharedLog) Write(r audit.Body, wait bool) error {
 	if err != nil {
 		s.miss(err, audit.Missed{Other: 1})
 	}
+	checks.Happened(r)
 	return err
 }
 

@@ -9,12 +9,13 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
 	"github.com/caddy-soc2/caddy-soc2/handlers/ratelimit"
 	"github.com/caddy-soc2/caddy-soc2/handlers/reports"
+	"github.com/caddy-soc2/caddy-soc2/happenings/checks"
 	"github.com/caddy-soc2/caddy-soc2/happenings/metrics"
 )
 
 // metricFamilies are all metrics but the histograms.
 func metricFamilies() []metrics.Family {
-	return slices.Concat(metrics.Requests(), metrics.Log(), metrics.Happenings(), ratelimit.Metrics(), headerFamilies())
+	return slices.Concat(metrics.Requests(), metrics.Log(), metrics.Happenings(), ratelimit.Metrics(), headerFamilies(), checks.Families())
 }
 
 // headerFamilies are the metrics of the rules for headers and of what browsers

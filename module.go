@@ -8,13 +8,19 @@
 //	http.handlers.soc2_headers    enforces security headers
 //	http.handlers.soc2_reports    takes browsers' reports about them
 //	http.handlers.soc2_rate_limit limits what clients may do
+//	http.handlers.soc2_auth       finds out who makes a request
+//	http.handlers.soc2_access     lets pass what a policy allows
+//	http.handlers.soc2_jwks       serves the keys of its assertions
 //	http.handlers.soc2_evidence   serves the log's head, records and status
 //	http.handlers.soc2_witness    serves the witness that an instance is for others
+//	http.authentication.providers.soc2 finds out the same for Caddy's handler authentication
 //	caddy.listeners.soc2          puts the first two before all routes of a server
 //	caddy.listeners.soc2_framing  lets the one above see requests over TLS
 //	admin.api.soc2                serves the evidence on the admin API
+//	admin.api.soc2_access         shows policies, opens and closes break-glass
 //	admin.api.soc2_changes        records the calls of the admin API and what they change
 //	admin.api.soc2_limits         shows and changes what keys have spent, there
+//	admin.api.soc2_lockouts       lists who is locked out, and lets in again
 package soc2
 
 import (
@@ -26,14 +32,17 @@ import (
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/notary"
+	"github.com/caddy-soc2/caddy-soc2/handlers/access"
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
+	"github.com/caddy-soc2/caddy-soc2/handlers/identity"
 	"github.com/caddy-soc2/caddy-soc2/handlers/ratelimit"
 	"github.com/caddy-soc2/caddy-soc2/handlers/record"
 	"github.com/caddy-soc2/caddy-soc2/handlers/reports"
 	"github.com/caddy-soc2/caddy-soc2/handlers/witness"
 	"github.com/caddy-soc2/caddy-soc2/happenings"
 	"github.com/caddy-soc2/caddy-soc2/happenings/changes"
+	"github.com/caddy-soc2/caddy-soc2/happenings/checks"
 	"github.com/caddy-soc2/caddy-soc2/happenings/metrics"
 	"github.com/caddy-soc2/caddy-soc2/happenings/upstreams"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
@@ -46,9 +55,15 @@ func init() {
 	caddy.RegisterModule(new(ratelimit.Handler))
 	caddy.RegisterModule(new(ratelimit.Admin))
 	caddy.RegisterModule(new(reports.Handler))
+	caddy.RegisterModule(new(access.Handler))
+	caddy.RegisterModule(new(access.JWKS))
+	caddy.RegisterModule(new(access.Admin))
 	caddy.RegisterModule(new(evidence.Handler))
 	caddy.RegisterModule(new(evidence.Admin))
 	caddy.RegisterModule(new(witness.Handler))
+	caddy.RegisterModule(new(identity.Handler))
+	caddy.RegisterModule(new(identity.Provider))
+	caddy.RegisterModule(new(identity.Admin))
 	caddy.RegisterModule(new(happenings.Coverage))
 	caddy.RegisterModule(new(happenings.Framing))
 }
@@ -91,6 +106,8 @@ type App struct {
 
 	// TLS is a floor for TLS over all servers. Default: none.
 	TLS *TLS `json:"tls,omitempty"`
+	// Checks says how the checks of controls are made.
+	Checks checks.Options `json:"checks,omitzero"`
 
 	State
 
@@ -103,6 +120,7 @@ type App struct {
 	taps       taps
 	changes    *changes.Watch
 	tls        tlsState
+	monitor    *checks.Monitor
 }
 
 // Audit says how the audit log is kept.
@@ -250,13 +268,18 @@ func (a *App) Start() error {
 		return err
 	}
 	a.taps.start()
-	return a.startChanges()
+	if err := a.startChanges(); err != nil {
+		return err
+	}
+	a.monitor.Start()
+	return nil
 }
 
 // Stop ends what watches the server, the process's end last. The log stays open:
 // requests may still be running and want their records.
 func (a *App) Stop() error {
 	a.changes.Stop()
+	a.monitor.Stop()
 	a.taps.stop()
 	return nil
 }
@@ -343,6 +366,7 @@ func safe(method string) bool {
 // Record implements record.Recorder.
 func (a *App) Record(ev *audit.Event, request, response http.Header) error {
 	upstreams.Count(ev)
+	checks.Request(ev, response)
 	recorded, err := a.privacy.apply(ev, request, response)
 	if !recorded {
 		metrics.Count(metrics.LeftOut)
@@ -363,4 +387,5 @@ var (
 	_ headers.Profiler = (*App)(nil)
 	_ evidence.Source  = (*App)(nil)
 	_ witness.Source   = (*App)(nil)
+	_ identity.Namer   = (*App)(nil)
 )

@@ -196,6 +196,8 @@ type requestRecord struct {
 	Server   string
 	Request  struct{ Host, Path, Proto string }
 	Headers  struct{ Profile string }
+	Auth     struct{ User, Method string }
+	Access   struct{ Outcome, Rule, Reason, Policy, Shadow string }
 	Response struct {
 		Status int
 		Bytes  int64

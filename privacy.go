@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -298,6 +299,19 @@ func unprotected(err error) error {
 		return fmt.Errorf("protecting personal data: %w", err)
 	}
 	return nil
+}
+
+// Pseudonym implements identity.Namer.
+func (a *App) Pseudonym(member, value string) (string, bool) {
+	c, p := a.Audit.Pseudonymize, a.privacy.pseudonyms
+	if c == nil || p == nil || len(c.Members) > 0 && !slices.Contains(c.Members, member) {
+		return "", false
+	}
+	name, err := p.it.Pseudonym(member, value, time.Now())
+	if err != nil {
+		return "(not available)", true // better than the name itself
+	}
+	return name, true
 }
 
 // held tells the retention whether a legal hold covers records until a time.

@@ -83,6 +83,9 @@ func (a *App) check() error {
 	if err := a.Audit.Privacy.check(); err != nil {
 		return err
 	}
+	if err := a.Checks.SetDefaults(); err != nil {
+		return err
+	}
 	if a.Witness != nil {
 		if _, err := a.Witness.known(); err != nil {
 			return fmt.Errorf("soc2: witness_server: %w", err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-soc2/caddy-soc2/happenings/certificates"
 	"github.com/caddy-soc2/caddy-soc2/happenings/changes"
+	"github.com/caddy-soc2/caddy-soc2/happenings/checks"
 	"github.com/caddy-soc2/caddy-soc2/happenings/process"
 	"github.com/caddy-soc2/caddy-soc2/happenings/upstreams"
 )
@@ -56,10 +57,12 @@ func (t *taps) provision(ctx caddy.Context, a *App) error {
 	}
 	t.certificates = certificates.New(ctx, a.Certificates, changes.Scrub)
 	t.upstreams = upstreams.New(ctx, a.Upstreams)
+	a.monitor = checks.New(ctx, a.Checks, a)
 	t.mark = filepath.Join(a.DataDir, filepath.FromSlash(markFile))
 	return errors.Join(
 		subscribe(events, t.certificates, certificates.Events()...),
 		subscribe(events, t.upstreams, upstreams.Events()...),
+		subscribe(events, a.monitor, checks.EventStarted),
 		subscribe(events, t, "started"))
 }
 

@@ -44,9 +44,11 @@ type Event struct {
 	User       string // authenticated principal
 	AuthMethod string // how the principal was authenticated
 
-	Access Decision
-	Limit  Decision
-	Cache  string // cache status: hit, miss, …
+	Access       Decision
+	AccessPolicy string // hash of the access policy that decided
+	AccessShadow string // rule that would have refused the request if it were enforced
+	Limit        Decision
+	Cache        string // cache status: hit, miss, …
 
 	Profile string   // header profile enforced on the response
 	Mended  []string // what was wrong with the upstream's headers and was mended, by rule
@@ -174,6 +176,15 @@ func (e *Event) SetAccess(d Decision) {
 		return
 	}
 	e.Access = d
+}
+
+// SetAccessPolicy notes the hash of the policy that access control decided by,
+// and the rule in shadow that would have refused what was allowed, if any.
+func (e *Event) SetAccessPolicy(hash, shadow string) {
+	if e == nil {
+		return
+	}
+	e.AccessPolicy, e.AccessShadow = hash, shadow
 }
 
 // SetLimit notes the decision of the rate limiter.

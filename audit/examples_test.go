@@ -55,6 +55,11 @@ func adminExamples() []Body {
 			Before: "pass", After: "fail", Since: when.Add(-50 * time.Hour), Trigger: "change", Summary: "1 of 3 TLS policies allows TLS 1.2; the floor is TLS 1.3",
 			Config: hashB, Threshold: "tls1.3", Evidence: JSON{Value: []byte(`[{"pointer":"/apps/http/servers/srv0/tls_connection_policies/2","value":"tls1.2"}]`)},
 		},
+		&DockerfileCheck{
+			Time: when, File: "Dockerfile", Target: "app", Profile: "strict", Rules: 1, Outcome: "pass", Warnings: 0, Waived: 1,
+			Inputs: []string{hashA + " Dockerfile", hashB + " .dockerignore"}, Statement: hashA, By: "ci", Reason: "build 4711",
+			Findings: JSON{Value: []byte(`[{"rule":"P01","severity":"warn","line":7,"stage":"app","message":"apk installs tini in whatever version there is","waived":"RISK-9 until 2027-01-31"}]`)},
+		},
 		&Review{
 			Time: when, Kind: KindReviewException, Actor: admin, Subject: "UPS-004", Verdict: "accepted", Owner: "platform-team",
 			Until: time.Date(2027, 1, 31, 0, 0, 0, 0, time.UTC), Ticket: "RISK-7", Reason: "single node", Seq: 1_048_822,
@@ -84,6 +89,10 @@ func edgeExamples() []Body {
 		&Lockout{
 			Time: when, Action: "lock", What: "principal", Subject: "hmac:5b1c0c7f9e3d4a21", Pseudo: true, Provider: "password", Rule: "login",
 			Attempts: 10, Window: 5 * time.Minute, Until: when.Add(15 * time.Minute),
+		},
+		&BreakGlass{
+			Time: when, Action: "open", Grant: "bg-3f9a1c77", Policy: "shop", Principal: "oncall@example.com", Actor: admin, Reason: "payments are down", Ticket: "INC-7",
+			Until: when.Add(time.Hour),
 		},
 		&LimitChange{
 			Time: when, Kind: KindLimitEnd, Zone: "login", Key: "203.0.113.77", Limit: "10/1m burst 5", Mode: "gcra", Allowed: 15, Refused: 3022,

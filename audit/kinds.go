@@ -41,15 +41,18 @@ const (
 
 	KindCheck Kind = "check.transition" // CheckTransition
 
+	KindDockerfile Kind = "dockerfile.check" // DockerfileCheck
+
 	KindReviewTriage    Kind = "review.triage" // Review, review.*
 	KindReviewException Kind = "review.exception"
 	KindReviewSignoff   Kind = "review.signoff"
 	KindReviewDrill     Kind = "review.drill"
 
-	KindCachePurge    Kind = "cache.purge"    // CachePurge
-	KindLockout       Kind = "access.lockout" // Lockout
-	KindProtocolError Kind = "protocol.error" // ProtocolError
-	KindBrowserReport Kind = "browser.report" // BrowserReport
+	KindCachePurge    Kind = "cache.purge"        // CachePurge
+	KindLockout       Kind = "access.lockout"     // Lockout
+	KindBreakGlass    Kind = "access.break_glass" // BreakGlass
+	KindProtocolError Kind = "protocol.error"     // ProtocolError
+	KindBrowserReport Kind = "browser.report"     // BrowserReport
 
 	KindLimitBegin Kind = "limit.begin" // LimitChange, limit.*: a key is refused from now on
 	KindLimitEnd   Kind = "limit.end"
@@ -141,10 +144,14 @@ func blank(kind Kind) Body {
 		return &EvidenceRead{}
 	case KindCheck:
 		return &CheckTransition{}
+	case KindDockerfile:
+		return &DockerfileCheck{}
 	case KindCachePurge:
 		return &CachePurge{}
 	case KindLockout:
 		return &Lockout{}
+	case KindBreakGlass:
+		return &BreakGlass{}
 	case KindProtocolError:
 		return &ProtocolError{}
 	case KindBrowserReport:

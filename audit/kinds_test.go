@@ -234,6 +234,8 @@ func asRead(body Body) Body {
 		b.Diff.Value = appendSafe(nil, b.Diff.Value)
 	case *CheckTransition:
 		b.Evidence.Value = appendSafe(nil, b.Evidence.Value)
+	case *DockerfileCheck:
+		b.Findings.Value = appendSafe(nil, b.Findings.Value)
 	case *Rollup:
 		b.Requests.Value = appendSafe(nil, b.Requests.Value)
 	case *LogOpen:
@@ -307,6 +309,7 @@ func TestAnnotatingNoEventDoesNothing(t *testing.T) {
 	var none *Event
 	none.SetAccess(Decision{})
 	none.SetLimit(Decision{})
+	none.SetAccessPolicy("0f", "rule")
 	none.SetCache("hit")
 	none.SetUser("alice", "mtls")
 	none.SetHeaders("strict", nil)

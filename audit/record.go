@@ -148,6 +148,8 @@ func (ev *Event) asked(c *coder, kind Kind) {
 	c.text("access.outcome", &ev.Access.Outcome, maxText)
 	c.text("access.rule", &ev.Access.Rule, maxText)
 	c.text("access.reason", &ev.Access.Reason, maxText)
+	c.text("access.policy", &ev.AccessPolicy, maxText)
+	c.text("access.shadow", &ev.AccessShadow, maxText)
 	c.close()
 
 	c.open("limit")

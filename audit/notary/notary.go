@@ -25,6 +25,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -78,6 +79,66 @@ type Notary struct {
 	seenBy  *witness.Group    // who they were
 	stamped int64             // size that was stamped last
 	last    map[string]string // outcome by outsider
+
+	toldMu sync.Mutex // guards the field below
+	told   []Anchor
+}
+
+// Anchor is how it last went with an outsider.
+type Anchor struct {
+	What    string // witness, timestamp
+	Name    string
+	Outcome string    // ok, failed, conflict
+	Seen    time.Time // when it last saw the log's head; zero: not since the log was opened
+	Size    int64     // of the log that it saw
+	Error   string
+}
+
+// Anchors returns how it last went with each outsider that is asked now.
+func (n *Notary) Anchors() []Anchor {
+	cfg, group := n.settings()
+	n.toldMu.Lock()
+	defer n.toldMu.Unlock()
+	var list []Anchor
+	find := func(what, name string) {
+		i := slices.IndexFunc(n.told, func(a Anchor) bool { return a.What == what && a.Name == name })
+		if i < 0 {
+			list = append(list, Anchor{What: what, Name: name})
+			return
+		}
+		list = append(list, n.told[i])
+	}
+	if group != nil {
+		for _, v := range group.Verifiers() {
+			find(whatWitness, v.Name())
+		}
+	}
+	if cfg.TSA != nil {
+		find(whatTimestamp, cfg.TSA.URL)
+	}
+	return list
+}
+
+// The kinds of outsiders.
+const (
+	whatWitness   = "witness"
+	whatTimestamp = "timestamp"
+)
+
+// note keeps how it went with an outsider.
+func (n *Notary) note(r *audit.LogAnchor) {
+	n.toldMu.Lock()
+	defer n.toldMu.Unlock()
+	i := slices.IndexFunc(n.told, func(a Anchor) bool { return a.What == r.What && a.Name == r.Name })
+	if i < 0 {
+		i = len(n.told)
+		n.told = append(n.told, Anchor{What: r.What, Name: r.Name})
+	}
+	a := &n.told[i]
+	a.Outcome, a.Error = r.Outcome, r.Error
+	if r.Outcome == "ok" {
+		a.Seen, a.Size = r.Time, r.Size
+	}
 }
 
 // New makes a notary that asks nobody yet.
@@ -222,7 +283,7 @@ func (n *Notary) Witness(ctx context.Context) {
 	all := true
 	for i, v := range group.Verifiers() {
 		all = all && errs[i] == nil
-		n.tell("witness", v.Name(), head, errs[i])
+		n.tell(whatWitness, v.Name(), head, errs[i])
 	}
 	if all {
 		n.seen, n.seenBy = head.Size, group
@@ -251,7 +312,7 @@ func (n *Notary) Stamp(ctx context.Context) {
 		n.stamped = head.Size
 		delete(n.last, "timestamp "+cfg.TSA.URL) // each stamp is worth a record
 	}
-	n.tell("timestamp", cfg.TSA.URL, head, err)
+	n.tell(whatTimestamp, cfg.TSA.URL, head, err)
 }
 
 // tell records how it went, if it went otherwise than the last time.
@@ -264,6 +325,7 @@ func (n *Notary) tell(what, name string, head checkpoint.Head, err error) {
 	case err != nil:
 		r.Outcome, r.Error = "failed", err.Error()
 	}
+	n.note(&r)
 	id := what + " " + name
 	if n.last[id] == r.Outcome {
 		return

@@ -10,11 +10,11 @@ import (
 	"os"
 	"runtime"
 
-	"github.com/caddy-soc2/caddy-soc2/happenings/wire"
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-soc2/caddy-soc2/bench/measure"
+	"github.com/caddy-soc2/caddy-soc2/happenings/wire"
 )
 
 // ServeCommand is the command that the program runs itself with: a server is

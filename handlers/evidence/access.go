@@ -141,7 +141,7 @@ func valueMay(v any) bool {
 
 // moduleMay reports whether a handler authenticates or is not known.
 func moduleMay(id string) bool {
-	if id == "http.handlers.authentication" {
+	if id == "http.handlers.authentication" || id == "http.handlers.soc2_auth" {
 		return true
 	}
 	info, err := caddy.GetModule(id)

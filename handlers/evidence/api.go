@@ -53,6 +53,10 @@ var endpoints = map[string]string{
 	"status":         "status",
 	"healthz":        "healthz",
 	"boundary":       "boundary",
+	"checks":         "checks",
+	"check":          "checks/{id}",
+	"criteria":       "criteria",
+	"criterion":      "criteria/{id}",
 	"upstreams":      "upstreams?from={time}&to={time}",
 	"log_checkpoint": "log/checkpoint",
 	"log_tile":       "log/tile/{level}/{index}",
@@ -92,6 +96,9 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, path string) {
 	default:
 		if ref, ok := strings.CutPrefix(path, recordsPath); ok {
 			a.record(w, r, src, ref)
+			return
+		}
+		if a.controls(w, r, src, path) {
 			return
 		}
 		a.static(w, r, path)

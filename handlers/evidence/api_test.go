@@ -277,6 +277,7 @@ func TestIndexNamesWhatIsServed(t *testing.T) {
 	}
 	for name, path := range index {
 		path = strings.NewReplacer("{request-id-or-index}", "0", "from={index}", "from=0", "{index}", "000.p/1",
+			"checks/{id}", "checks/TLS-001", "criteria/{id}", "criteria/CC6.1",
 			"{level}", "0", "{number}", "1", "{0-or-1}", "0",
 			"from={time}", "from=2026-01-31T00:00:00Z", "{time}", "2026-02-28T00:00:00Z").Replace(path)
 		if w := get(t, h, "/.soc2/v1/"+path); w.Code != 200 {

@@ -13,6 +13,8 @@ import (
 	"crypto/x509"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,6 +65,8 @@ type watcher struct {
 	mu        sync.Mutex // guards the fields below
 	inventory inventory
 	log       *audit.Log // that has what is in inventory
+	inUse     []audit.Certificate
+	swept     bool // inUse is known
 
 	names nameSet
 }
@@ -102,6 +106,14 @@ func Current() Figures {
 	f := process.inventory.figures
 	f.Sites, f.Served = maps.Clone(f.Sites), maps.Clone(f.Served)
 	return f
+}
+
+// InUse returns the certificates in Caddy's cache, as the last look found them.
+// It reports false if there was none yet.
+func InUse() ([]audit.Certificate, bool) {
+	process.mu.Lock()
+	defer process.mu.Unlock()
+	return process.inUse, process.swept
 }
 
 // Monitor watches the certificates of one configuration.
@@ -317,6 +329,7 @@ func (m *Monitor) sweep(ctx context.Context) (after time.Duration) {
 		thresholds[i] = time.Duration(d)
 	}
 	records, next := w.inventory.sweep(list, thresholds, now)
+	w.inUse, w.swept = used(list, now), true
 	if r, ok := w.inventory.others(now); ok {
 		records = append(records, r)
 	}
@@ -325,6 +338,19 @@ func (m *Monitor) sweep(ctx context.Context) (after time.Duration) {
 		return sweepEvery
 	}
 	return max(settle, min(sweepEvery, next.Sub(now)))
+}
+
+// used describes the certificates that are in the cache.
+func used(list []held, now time.Time) (certs []audit.Certificate) {
+	for _, h := range list {
+		if h.source == sourceCache {
+			c := describe(h.leaf, now)
+			c.Managed = h.managed
+			certs = append(certs, c)
+		}
+	}
+	slices.SortFunc(certs, func(a, b audit.Certificate) int { return strings.Compare(a.SHA256, b.SHA256) })
+	return certs
 }
 
 // begin makes sure that what is known is in the log at hand: another log, or

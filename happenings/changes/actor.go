@@ -66,6 +66,9 @@ const (
 	knownNone     = "none"
 )
 
+// ActorOf tells who makes a call of the admin API.
+func ActorOf(r *http.Request) audit.Actor { return actorOf(r) }
+
 // actorOf tells who makes a call of the admin API.
 func actorOf(r *http.Request) audit.Actor {
 	a := audit.Actor{Known: knownNone, How: "tcp", Address: r.RemoteAddr, Claim: asserted(r.Header, headerActor, maxClaim)}

@@ -53,3 +53,11 @@ func Count() Counts {
 	defer c.mu.Unlock()
 	return Counts{maps.Clone(c.changes), maps.Clone(c.calls), deviates}
 }
+
+// Running returns the configuration that runs, with its secrets, and the hash
+// that records have for it. It reports false while that is not known, and before
+// this process has loaded one.
+func Running() (config any, sha256 string, known bool) {
+	v := process.running()
+	return v.raw, v.hash, v.known && v.secrets != nil
+}

@@ -90,6 +90,21 @@ func (r *recorder) checkSoon() {
 // its end, are recorded.
 func CheckEndpoint() { process.checkEndpoint() }
 
+// Look compares the endpoint with the configuration too, and records nothing. One
+// that is open and not configured is given the time that closing takes.
+func Look() Endpoint {
+	running := process.running()
+	if !running.known {
+		return Endpoint{State: stateUnknown}
+	}
+	e := process.inspect(running.raw)
+	if len(e.Unexpected) > 0 {
+		time.Sleep(endpointSettle)
+		e = process.inspect(process.running().raw)
+	}
+	return e
+}
+
 func (r *recorder) checkEndpoint() {
 	install()
 	r.checking.Lock()

@@ -78,6 +78,16 @@ func (r *Recorder) Reached() []string {
 	return list
 }
 
+// Describe says what the process is made of and where it runs. It reads the
+// whole program file, unless ctx ends.
+func Describe(ctx context.Context) audit.Process { return describe(ctx) }
+
+// Clock is the state of the host's clock.
+func Clock() audit.Clock { return clock() }
+
+// Born is about when the process began.
+func Born() time.Time { return born }
+
 // Boot is the id of the process's life that its records have.
 func (r *Recorder) Boot() string { return r.boot }
 

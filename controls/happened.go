@@ -1,0 +1,192 @@
+package controls
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddy-soc2/caddy-soc2/audit"
+)
+
+// happened is what records beside those of requests say.
+type happened struct {
+	mu        sync.Mutex // guards the fields below
+	history   time.Time
+	changes   []Change
+	recorded  string
+	names     map[string]Name
+	upstreams map[string]*Upstream
+	reviews   []Review
+}
+
+// The bounds of what is kept. The oldest go first.
+const (
+	maxChanges = 1024
+	maxReviews = 1024
+	maxNames   = 4096
+	maxPhases  = 512
+)
+
+func (h *happened) init() { h.names, h.upstreams = map[string]Name{}, map[string]*Upstream{} }
+
+// Happened counts what a record says that is not of a request. Records of the
+// past come with old set, oldest first.
+func (t *Tally) Happened(body audit.Body, old bool) {
+	h := &t.happened
+	switch r := body.(type) {
+	case *audit.ConfigChange:
+		h.change(r)
+	case *audit.AdminCall:
+		t.call(r)
+		return // it wakes by itself
+	case *audit.Certificate:
+		h.certificate(r)
+	case *audit.UpstreamChange:
+		h.upstream(r)
+	case *audit.Review:
+		h.review(r)
+	case *audit.LimitChange:
+		if r.Kind == audit.KindLimitBegin && old { // of those that come the request tells
+			t.See(SeenLimited, r.Time, r.Zone, 1)
+		}
+	case *audit.LogGap:
+		t.gap(r)
+	case *audit.LogClock:
+		t.See(SeenClock, r.Time, "was set back by "+r.From.Sub(r.To).String(), 1)
+	default:
+		return
+	}
+	if !old {
+		t.wake()
+	}
+}
+
+func (t *Tally) call(r *audit.AdminCall) {
+	t.calls.Add(1)
+	if r.Actor.Known == knownVerified {
+		t.See(SeenKnownCaller, r.Time, r.Actor.Name, 1)
+		return
+	}
+	how := r.Actor.How
+	if how == "" {
+		how = "an unknown way"
+	}
+	t.See(SeenCaller, r.Time, r.Method+" by nobody known, over "+how, 1)
+}
+
+func (t *Tally) gap(r *audit.LogGap) {
+	if r.Cause == "policy" {
+		return // left out on purpose, and counted
+	}
+	at := r.To
+	if at.IsZero() {
+		at = r.Time
+	}
+	for _, m := range []struct {
+		n    int64
+		what string
+	}{{r.Served, "requests were served without a record"}, {r.Lost, "records were lost"}, {r.Other, "other records were not taken"}} {
+		if m.n > 0 {
+			t.See(SeenMissing, at, m.what+" ("+r.Cause+")", m.n)
+		}
+	}
+}
+
+func (h *happened) change(r *audit.ConfigChange) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.changes = bounded(append(h.changes, Change{
+		Time: r.Time, Outcome: r.Outcome, Source: r.Source, Actor: r.Actor.Name, Known: r.Actor.Known,
+		Ticket: r.Ticket, Before: r.Before, After: r.After, Risks: slices.Clone(r.Risks),
+	}), maxChanges)
+	if r.Outcome == outcomeApplied && r.After != "" {
+		h.recorded = r.After
+	}
+}
+
+func bounded[T any](list []T, most int) []T {
+	if n := len(list) - most; n > 0 {
+		return append([]T(nil), list[n:]...)
+	}
+	return list
+}
+
+func (h *happened) certificate(r *audit.Certificate) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, name := range r.Names {
+		n, known := h.names[name]
+		switch r.Kind {
+		case audit.KindCertFailed:
+			if !known && len(h.names) >= maxNames {
+				continue
+			}
+			if n.Failing.IsZero() {
+				n.Failing = r.Time
+			}
+			n.Error = r.Error
+		case audit.KindCertRevoked:
+			n.Revoked = r.Time
+		case audit.KindCertObtained, audit.KindCertRenewed:
+			n = Name{}
+		default:
+			continue
+		}
+		if n == (Name{}) {
+			delete(h.names, name)
+			continue
+		}
+		h.names[name] = n
+	}
+}
+
+func (h *happened) upstream(r *audit.UpstreamChange) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	name := strings.TrimSpace(r.Server + " " + r.Address)
+	state := strings.TrimPrefix(string(r.Kind), "upstream.")
+	u := h.upstreams[name]
+	switch {
+	case u == nil:
+		h.upstreams[name] = &Upstream{Name: name, State: state, Since: r.Time}
+	case u.State == state:
+	default:
+		u.Phases = bounded(append(u.Phases, Phase{u.State, u.Since, r.Time}), maxPhases)
+		u.State, u.Since = state, r.Time
+	}
+}
+
+func (h *happened) review(r *audit.Review) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reviews = bounded(append(h.reviews, Review{r.Time, strings.TrimPrefix(string(r.Kind), "review."), r.Subject, r.Verdict}), maxReviews)
+}
+
+// ReadBack says that all records from a time on were given to Happened, as far
+// as the log had them.
+func (t *Tally) ReadBack(from time.Time) {
+	h := &t.happened
+	h.mu.Lock()
+	slices.SortStableFunc(h.changes, func(a, b Change) int { return a.Time.Compare(b.Time) })
+	slices.SortStableFunc(h.reviews, func(a, b Review) int { return a.Time.Compare(b.Time) })
+	h.history = from
+	h.mu.Unlock()
+	t.wake()
+}
+
+func (h *happened) facts(s *Server) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.History, s.Changes, s.Recorded = h.history, slices.Clone(h.changes), h.recorded
+	s.Names, s.Reviews = maps.Clone(h.names), slices.Clone(h.reviews)
+	s.Upstreams = nil
+	for _, u := range h.upstreams {
+		c := *u
+		c.Phases = slices.Clone(u.Phases)
+		s.Upstreams = append(s.Upstreams, c)
+	}
+	slices.SortFunc(s.Upstreams, func(a, b Upstream) int { return cmp.Compare(a.Name, b.Name) })
+}

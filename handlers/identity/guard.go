@@ -1,0 +1,125 @@
+package identity
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/handlers/identity/lockout"
+	"github.com/caddy-soc2/caddy-soc2/handlers/identity/password"
+	"github.com/caddy-soc2/caddy-soc2/happenings/ledger"
+)
+
+// table counts the failures of all sites, through reloads.
+var table = sync.OnceValue(func() *lockout.Table {
+	return lockout.New(lockout.DefaultEntries, time.Now, func(ev lockout.Event) {
+		record(&audit.Lockout{
+			Time: ev.At, Action: ev.Action, What: ev.What, Subject: ev.Subject, Provider: "soc2", Rule: ev.Realm,
+			Attempts: ev.Attempts, Window: ev.Window, Until: ev.Until,
+			Pseudo: strings.HasPrefix(ev.Subject, password.UnknownPrefix),
+		}, false)
+	})
+})
+
+// Namer is what this package asks of the soc2 app, which need not be there.
+type Namer interface {
+	// Pseudonym returns the pseudonym of a member's value, if the configuration
+	// asks for one. The members are auth.user and client.ip.
+	Pseudonym(member, value string) (string, bool)
+}
+
+// record appends the record of a lockout to the audit log, if there is one.
+func record(l *audit.Lockout, wait bool) {
+	book := ledger.Current()
+	if book == nil || !book.Hold() {
+		return
+	}
+	defer book.Release()
+	hide(l)
+	if err := book.Write(l, wait); err != nil {
+		caddy.Log().Named("http.authentication.soc2").Error("a lockout has no record", zap.Error(err))
+	}
+}
+
+// hide puts a pseudonym in the place of the subject, if others are to have one.
+func hide(l *audit.Lockout) {
+	app, err := caddy.ActiveContext().AppIfConfigured("soc2")
+	namer, ok := app.(Namer)
+	if err != nil || !ok || l.Pseudo {
+		return
+	}
+	member := "auth.user"
+	if l.What == lockout.Network {
+		member = "client.ip"
+	}
+	if name, ok := namer.Pseudonym(member, l.Subject); ok {
+		l.Subject, l.Pseudo = name, true
+	}
+}
+
+// guard locks out who fails too often at a site.
+type guard struct {
+	table  *lockout.Table
+	policy lockout.Policy
+	realm  string
+	now    func() time.Time
+}
+
+// network is what of a client's address is counted: an address of IPv4, or the
+// first 64 bits of one of IPv6, which are one customer's.
+func network(r *http.Request) string {
+	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return "unknown"
+	}
+	addr = addr.Unmap().WithZone("")
+	if addr.Is4() {
+		return addr.String()
+	}
+	prefix, _ := addr.Prefix(64)
+	return prefix.String()
+}
+
+// Locked implements password.Guard.
+func (g *guard) Locked(r *http.Request, principal string) time.Duration {
+	until := g.table.Locked(g.realm, principal, network(r))
+	if until.IsZero() {
+		return 0
+	}
+	return max(until.Sub(g.now()), time.Second)
+}
+
+// Known implements password.Guard.
+func (g *guard) Known(r *http.Request, principal string) bool {
+	return g.table.Trusted(g.realm, principal, network(r))
+}
+
+// Failed implements password.Guard.
+func (g *guard) Failed(r *http.Request, principal string) {
+	g.table.Failed(g.policy, g.realm, principal, network(r))
+}
+
+// Succeeded implements password.Guard.
+func (g *guard) Succeeded(r *http.Request, principal string) {
+	g.table.Succeeded(g.realm, principal, network(r))
+}
+
+// byNetwork is the guard of API keys, which belong to nobody while they are
+// wrong.
+type byNetwork struct{ *guard }
+
+// Locked implements apikey.Guard.
+func (g byNetwork) Locked(r *http.Request) time.Duration { return g.guard.Locked(r, "") }
+
+// Failed implements apikey.Guard.
+func (g byNetwork) Failed(r *http.Request) { g.guard.Failed(r, "") }
+
+var _ password.Guard = (*guard)(nil)

@@ -1,0 +1,96 @@
+package password
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// Gate lets only so many passwords be hashed, because each costs a tenth of a
+// second or more of a processor: at most Parallel at a time, with a short queue,
+// and, when passwords turn out wrong, at most a share of the machine in the long
+// run. A password that was right costs nothing of that share, so that a morning
+// on which everybody logs in is no attack. The callers that are known, because
+// they lately logged in, do not wait for the share.
+type Gate struct {
+	now   func() time.Time
+	slots chan struct{}
+	wait  time.Duration
+
+	mu      sync.Mutex // guards the fields below
+	queued  int
+	balance time.Duration // of processor time for wrong passwords
+	filled  time.Time
+}
+
+// The bounds of a gate.
+const (
+	maxQueued = 32
+	maxWait   = 3 * time.Second
+	burst     = 2 * time.Second // of processor time, that may be wrong at once
+	share     = 0.05            // of all processors, after that
+)
+
+// NewGate makes a gate. Parallel 0 means a quarter of the processors, and at
+// least one.
+func NewGate(parallel int, now func() time.Time) *Gate {
+	if parallel <= 0 {
+		parallel = max(runtime.GOMAXPROCS(0)/4, 1)
+	}
+	return &Gate{now: now, slots: make(chan struct{}, parallel), wait: maxWait, balance: burst, filled: now()}
+}
+
+// Enter waits until a password may be hashed, and reports false if it may not.
+// Leave must follow if it may.
+func (g *Gate) Enter(ctx context.Context, known bool) bool {
+	g.mu.Lock()
+	now := g.now()
+	if passed := now.Sub(g.filled); passed > 0 {
+		earned := time.Duration(float64(passed) * share * float64(runtime.GOMAXPROCS(0)))
+		g.balance = min(g.balance+earned, burst)
+	}
+	g.filled = now
+	if g.balance <= 0 && !known || g.queued >= maxQueued {
+		g.mu.Unlock()
+		return false
+	}
+	g.queued++
+	g.mu.Unlock()
+	defer func() {
+		g.mu.Lock()
+		g.queued--
+		g.mu.Unlock()
+	}()
+	timer := time.NewTimer(g.wait)
+	defer timer.Stop()
+	select {
+	case g.slots <- struct{}{}:
+	case <-timer.C:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+	if known || g.left() {
+		return true
+	}
+	<-g.slots // others spent the share while this one waited
+	return false
+}
+
+func (g *Gate) left() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.balance > 0
+}
+
+// Leave says what a hash took, and whether the password was wrong.
+func (g *Gate) Leave(took time.Duration, wrong bool) {
+	<-g.slots
+	if !wrong {
+		return
+	}
+	g.mu.Lock()
+	g.balance -= took
+	g.mu.Unlock()
+}
