@@ -85,12 +85,17 @@ func (r *Remote) Close() {
 	r.Client.CloseIdleConnections()
 }
 
-// Current is the set that is in force, or nil.
+// Current is the set that is in force, or nil. It too has the issuer asked again
+// when that is due: where all tokens are remembered, nothing else does.
 func (r *Remote) Current() *Set {
-	if f := r.usable(); f != nil {
-		return f.set
+	f := r.usable()
+	if f == nil {
+		return nil
 	}
-	return nil
+	if !r.Now().Before(f.until) {
+		r.refresh()
+	}
+	return f.set
 }
 
 // usable returns what was fetched, unless it is too old.

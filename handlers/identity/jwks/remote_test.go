@@ -130,6 +130,22 @@ func TestKeysAreUsedWhileTheIssuerIsAwayAndNotForEver(t *testing.T) {
 	find(t, r, "k1", 1)
 }
 
+// TestTokensThatAreRememberedKeepTheKeysFresh asks as the cache of tokens does.
+func TestTokensThatAreRememberedKeepTheKeysFresh(t *testing.T) {
+	p := newIDP(t)
+	r, clock := newRemote(t, p)
+	find(t, r, "k1", 1)
+	p.rotate(t, "k2")
+	clock.Add(3600)
+	if r.Current() == nil {
+		t.Fatal("there are no keys")
+	}
+	r.Close() // waits for what runs
+	if n := p.asked.Load(); n != 2 || len(r.Current().Find("k1")) > 0 {
+		t.Errorf("the issuer was asked %d times, and a key that it took back is in force", n)
+	}
+}
+
 func TestManyWaitForOneAnswer(t *testing.T) {
 	p := newIDP(t)
 	r, _ := newRemote(t, p)
