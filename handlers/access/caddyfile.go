@@ -114,9 +114,15 @@ func (h *Handler) option(d *caddyfile.Dispenser) error {
 		h.Rules = append(h.Rules, r)
 		return (&rule{r}).unmarshal(d)
 	case "break_glass":
+		if h.BreakGlass != nil {
+			return twice(d)
+		}
 		h.BreakGlass = new(BreakGlass)
 		return h.BreakGlass.unmarshal(d)
 	case "identity":
+		if h.Identity != nil {
+			return twice(d)
+		}
 		h.Identity = new(Identity)
 		return h.Identity.unmarshal(d)
 	default:
@@ -201,6 +207,9 @@ func (r *rule) option(d *caddyfile.Dispenser) error {
 	case "time", "from", "until":
 		return r.when(d, name)
 	case "cel":
+		if r.CEL != "" {
+			return twice(d)
+		}
 		if d.CountRemainingArgs() > 1 { // with the quotes, which are the expression's
 			r.CEL = strings.Join(d.RemainingArgsRaw(), " ")
 			return nil
@@ -239,6 +248,9 @@ func (r *rule) when(d *caddyfile.Dispenser, name string) error {
 		w, err := parseTimes(args)
 		r.Times = append(r.Times, w)
 		return wrap(d, name, err)
+	}
+	if name == "from" && !r.From.IsZero() || name == "until" && !r.Until.IsZero() {
+		return d.Errf("%s is given twice", name)
 	}
 	if len(args) != 1 {
 		return d.Errf("%s takes a date like 2027-01-31, or a time like 2027-01-31T18:00:00Z", name)
@@ -369,6 +381,9 @@ func (id *Identity) unmarshal(d *caddyfile.Dispenser) error {
 		case "strip":
 			err = words(d, &id.Strip)
 		case "assertion":
+			if id.Assertion != nil {
+				return twice(d)
+			}
 			id.Assertion = new(Assertion)
 			err = id.Assertion.unmarshal(d)
 		default:
@@ -414,11 +429,17 @@ func (a *Assertion) unmarshal(d *caddyfile.Dispenser) error {
 // word reads an option's one argument.
 func word(d *caddyfile.Dispenser, to *string) error {
 	name := d.Val()
+	if *to != "" {
+		return twice(d)
+	}
 	if !d.AllArgs(to) || *to == "" {
 		return d.Errf("%s takes one argument", name)
 	}
 	return nil
 }
+
+// twice is the error for an option of which the last would silently win.
+func twice(d *caddyfile.Dispenser) error { return d.Errf("%s is given twice", d.Val()) }
 
 // words reads an option's arguments, of which there is at least one.
 func words(d *caddyfile.Dispenser, to *[]string) error {
