@@ -47,6 +47,11 @@ type Naming struct {
 	// Require are claims that must have one of some values.
 	Require map[string][]string `json:"require,omitempty"`
 
+	// MFA are values of claims, such as acr, by which the issuer says that there was
+	// more than one factor. Default: the claim amr alone tells (RFC 8176), by mfa or
+	// by methods of two kinds.
+	MFA map[string][]string `json:"mfa,omitempty"`
+
 	// Algorithms that are taken: RS256, RS384, RS512, PS256, PS384, PS512, ES256,
 	// ES384, ES512, EdDSA. Default: RS256 and ES256.
 	Algorithms []string `json:"algs,omitempty"`

@@ -263,7 +263,7 @@ func (s *Source) adopt(ses *session.Session, c jwt.Claims, now time.Time) *princ
 	if ses.Subject == "" {
 		return principal.Refuse(jwt.NoSubject)
 	}
-	ses.User, ses.Roles, ses.Claims, ses.MFA = p.ID, p.Roles, p.Claims, p.MFA
+	ses.User, ses.Roles, ses.Claims, ses.AMR, ses.MFA = p.ID, p.Roles, p.Claims, p.AMR, p.MFA
 	if sid := c.Text("sid"); sid != "" {
 		ses.Sid = sid
 	}

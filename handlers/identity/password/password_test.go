@@ -1,6 +1,7 @@
 package password
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -121,6 +122,30 @@ func TestANameThatNobodyHasCostsAHashAndIsNotToldOf(t *testing.T) {
 	}
 }
 
+// TestAccountsOfSeveralKindsAreNotToldByTime holds that names that nobody has
+// cost what accounts cost, each of them always the same, also where hashes differ
+// in cost.
+func TestAccountsOfSeveralKindsAreNotToldByTime(t *testing.T) {
+	s, _, _ := newSource(t)
+	counts := map[string]*int{}
+	for name, a := range (*s.Accounts.Get()).byName {
+		counts[name] = new(int)
+		a.compare = counting{counts[name]}
+	}
+	list := *s.Accounts.Get()
+	for i := range 64 {
+		name := fmt.Sprint("nobody-", i)
+		first := list.stand(name)
+		if first != list.stand(name) {
+			t.Fatal("a name costs now this, now that")
+		}
+		*counts[first.Name]++
+	}
+	if *counts["alice"] < 8 || *counts["bob"] < 8 {
+		t.Error("all names that nobody has cost the same:", *counts["alice"], *counts["bob"])
+	}
+}
+
 func TestMalformedCredentialsCostNothing(t *testing.T) {
 	s, g, hashed := newSource(t)
 	for _, value := range []string{"Basic", "Basic !!!", "Basic " + "YWxpY2U=", "basic OnJpZ2h0"} {
@@ -207,7 +232,7 @@ func TestAccountsThatCannotBe(t *testing.T) {
 func FuzzAccounts(f *testing.F) {
 	f.Add([]byte("alice:$2a$10$abc:staff\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if accounts, err := Parse(data); err == nil && accounts.stand == nil {
+		if accounts, err := Parse(data); err == nil && len(accounts.list) == 0 {
 			t.Fatal("accounts of nobody")
 		}
 	})
