@@ -250,7 +250,7 @@ func (i *identities) unlocks() {
 	if w := call(0, "GET", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"what":"network","subject":"127.0.0.1"`) || strings.Contains(w.Body.String(), "carol") {
 		i.t.Error(w.Code, w.Body)
 	}
-	for body, want := range map[string]int{``: 400, `{"what":"all","subject":"x"}`: 400, `{"what":"principal","subject":"dave"}`: 404} {
+	for body, want := range map[string]int{``: 400, `{"what":"all","subject":"x"}`: 400, `{"what":"network","subject":"127.0.0.1"}`: 400, `{"what":"principal","subject":"dave","reason":"r"}`: 404} {
 		if w := call(1, "POST", body); w.Code != want {
 			i.t.Error(body, w.Code, w.Body)
 		}
