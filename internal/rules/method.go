@@ -22,9 +22,14 @@ var methodLists = func() map[string][]string {
 // a client change the method.
 var overrides = []string{"x-http-method-override", "x-http-method", "x-method-override"}
 
+// MaxMethods is how many methods a request may be taken to have. One with more
+// cannot be judged.
+const MaxMethods = 8
+
 // MethodsOf are the methods that a request may be taken to have: its own, the
 // same in capitals, and those that it names in fields or the query for a
-// framework to use. One that only its body names cannot be seen here.
+// framework to use. One that only its body names cannot be seen here. If there
+// are more than MaxMethods, the list has one more than that.
 func MethodsOf(r *http.Request) []string {
 	list := methodLists[r.Method]
 	if list == nil {
@@ -34,7 +39,7 @@ func MethodsOf(r *http.Request) []string {
 		}
 	}
 	add := func(s string) {
-		if s = strings.ToUpper(strings.TrimSpace(s)); s != "" && !slices.Contains(list, s) {
+		if s = strings.ToUpper(strings.TrimSpace(s)); s != "" && len(list) <= MaxMethods && !slices.Contains(list, s) {
 			list = append(slices.Clip(list), s)
 		}
 	}

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"path"
@@ -144,6 +145,31 @@ func TestBadRulesAreNamed(t *testing.T) {
 		_, err := New(&Policy{Rules: []*Rule{&r}}, []string{UserSource, "idp"}, genTime)
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "rule odd: ") {
 			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
+
+// TestARequestOfManyMethodsCostsLittle holds that who names thousands of methods
+// gets no decision on each.
+func TestARequestOfManyMethodsCostsLittle(t *testing.T) {
+	e, err := New(&Policy{Rules: []*Rule{{Name: "all", Anonymous: true}}}, []string{UserSource}, genTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{MaxMethods - 1, MaxMethods, 5000} {
+		r := &http.Request{Method: "GET", URL: &url.URL{Path: "/"}, Header: http.Header{}}
+		var list []string
+		for i := range n {
+			list = append(list, fmt.Sprint("m", i))
+		}
+		r.Header.Set("X-Http-Method-Override", strings.Join(list, ","))
+		r.URL.RawQuery = "_method=" + strings.Join(list, "&_method=")
+		q := &Request{Methods: MethodsOf(r), Path: "/"}
+		if len(q.Methods) > MaxMethods+1 {
+			t.Errorf("%d methods are looked at", len(q.Methods))
+		}
+		if d := e.Decide(q); d.Allow != (n < MaxMethods) || !d.Allow && d.Reason != MethodForm {
+			t.Errorf("%d methods: %+v", n+1, d)
 		}
 	}
 }

@@ -252,10 +252,10 @@ func (k *Key) covers(r *http.Request) bool {
 		return true
 	}
 	paths, ok := rules.Readings(r.URL.Path, r.URL.RawPath)
-	if !ok {
+	methods := rules.MethodsOf(r)
+	if !ok || len(methods) > rules.MaxMethods {
 		return false
 	}
-	methods := rules.MethodsOf(r)
 	for _, s := range k.scopes {
 		if s.covers(r.URL.Path, methods, paths) {
 			return true
