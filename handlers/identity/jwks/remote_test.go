@@ -140,10 +140,25 @@ func TestTokensThatAreRememberedKeepTheKeysFresh(t *testing.T) {
 	if r.Current() == nil {
 		t.Fatal("there are no keys")
 	}
-	r.Close() // waits for what runs
+	r.running.Wait()
 	if n := p.asked.Load(); n != 2 || len(r.Current().Find("k1")) > 0 {
 		t.Errorf("the issuer was asked %d times, and a key that it took back is in force", n)
 	}
+}
+
+// TestClosingDoesNotWaitForAnIssuerThatHangs holds that a reload goes on.
+func TestClosingDoesNotWaitForAnIssuerThatHangs(t *testing.T) {
+	p := newIDP(t)
+	r, clock := newRemote(t, p)
+	find(t, r, "k1", 1)
+	asked := make(chan struct{})
+	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) { close(asked); <-q.Context().Done() }))
+	defer hanging.Close()
+	r.URL, r.Client.Timeout = hanging.URL, 0
+	clock.Add(3600)
+	find(t, r, "k1", 1)
+	<-asked
+	r.Close()
 }
 
 func TestManyWaitForOneAnswer(t *testing.T) {
