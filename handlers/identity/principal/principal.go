@@ -110,17 +110,28 @@ func oneScript(text string) bool {
 		if !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) {
 			return false
 		}
-		for _, table := range scripts {
-			if !unicode.Is(table, r) {
-				continue
-			}
-			if script != nil && script != table {
-				return false
-			}
+		table := scriptOf(r)
+		if script != nil && table != nil && script != table {
+			return false
+		}
+		if table != nil {
 			script = table
 		}
 	}
 	return true
+}
+
+// scriptOf is the script of a character; none if it goes with all.
+func scriptOf(r rune) *unicode.RangeTable {
+	if r < utf8.RuneSelf { // a letter: others were not asked for
+		return unicode.Latin
+	}
+	for _, table := range scripts {
+		if unicode.Is(table, r) {
+			return table
+		}
+	}
+	return nil
 }
 
 // Clean returns the roles that can be, each once, at most MaxRoles.
