@@ -186,7 +186,8 @@ type Lockout struct {
 	Failures int `json:"failures,omitempty"`
 
 	// NetworkFailures of a client's network (its IPv4 address, or the first 64
-	// bits of its IPv6 address) within the window that lock it out. Default: 20.
+	// bits of its IPv6 address) within the window that lock it out; eight times as
+	// many lock out the first 48 bits. Default: 20.
 	NetworkFailures int `json:"network_failures,omitempty"`
 
 	// Window in which failures are counted. Default: 15m.
