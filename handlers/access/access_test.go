@@ -332,6 +332,47 @@ func TestKeysOutliveAStorageThatFails(t *testing.T) {
 	}
 }
 
+// hanging is a storage that answers when it is let.
+type hanging struct {
+	certmagic.Storage
+	asked, let chan struct{}
+}
+
+func (h *hanging) Load(ctx context.Context, name string) ([]byte, error) {
+	h.asked <- struct{}{}
+	<-h.let
+	return h.Storage.Load(ctx, name)
+}
+
+// TestOneRequestWaitsForASlowStorage and all others are signed with the keys that
+// were read.
+func TestOneRequestWaitsForASlowStorage(t *testing.T) {
+	storage := &certmagic.FileStorage{Path: t.TempDir()}
+	g := &ring{storage: storage, name: "k"}
+	now := time.Now()
+	if _, err := g.signing(t.Context(), now); err != nil {
+		t.Fatal(err)
+	}
+	h := &hanging{storage, make(chan struct{}), make(chan struct{})}
+	g.storage = h
+	now = now.Add(time.Hour)
+	done := make(chan error)
+	go func() {
+		_, err := g.signing(t.Context(), now)
+		done <- err
+	}()
+	<-h.asked
+	for range 3 {
+		if _, err := g.signing(t.Context(), now); err != nil {
+			t.Error(err)
+		}
+	}
+	close(h.let)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 // book is a log under the test's control.
 type book struct {
 	records []audit.Body
