@@ -121,7 +121,7 @@ func (s *site) ready() {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	var err error
-	for range 2000 {
+	for range 6000 {
 		var conn net.Conn
 		conn, err = (&tls.Dialer{Config: config}).DialContext(s.t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", s.https))
 		if err == nil {
@@ -416,7 +416,7 @@ func (s *site) closed() {
 	s.t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for range 2000 {
+	for range 6000 {
 		lock, err := durable.LockDir(s.dir())
 		if err == nil {
 			_ = lock.Unlock()

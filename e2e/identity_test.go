@@ -283,7 +283,7 @@ func TestLoginAtAnOpenIDProvider(t *testing.T) {
 		if a.status != http.StatusSeeOther || a.location != p.site+"/page?x=1" {
 			t.Fatalf("%+v\n%s", a, p.caddy.text())
 		}
-		alice.visit(a.location).want(t, 200, "user=alice roles=staff,admin method=oidc mfa=pwd,otp cookie=")
+		alice.visit(a.location).want(t, 200, "user=alice roles=staff,admin method=oidc mfa=true cookie=")
 		if body := alice.visit(a.location).body; strings.Contains(body, "__Host-soc2") {
 			t.Error("the upstream gets the cookie of the session: ", body)
 		}

@@ -260,7 +260,7 @@ func (h *Handler) refuse(w http.ResponseWriter, q *rules.Request, d rules.Decisi
 		status, challenge = http.StatusUnauthorized, h.Challenge
 	case rules.MFARequired, rules.TokenTooOld, rules.TokenAgeUnknown, rules.MethodRequired:
 		status, challenge = http.StatusUnauthorized, stepUp(d)
-	case rules.PathForm, rules.PathInvalid, rules.PathControl, rules.PathDots, rules.PathEncodedSlash, rules.PathBackslash,
+	case rules.MethodForm, rules.PathForm, rules.PathInvalid, rules.PathControl, rules.PathDots, rules.PathEncodedSlash, rules.PathBackslash,
 		rules.PathPercent, rules.PathSemicolon, rules.PathDelimiter:
 		status = http.StatusBadRequest
 	}

@@ -332,6 +332,47 @@ func TestKeysOutliveAStorageThatFails(t *testing.T) {
 	}
 }
 
+// hanging is a storage that answers when it is let.
+type hanging struct {
+	certmagic.Storage
+	asked, let chan struct{}
+}
+
+func (h *hanging) Load(ctx context.Context, name string) ([]byte, error) {
+	h.asked <- struct{}{}
+	<-h.let
+	return h.Storage.Load(ctx, name)
+}
+
+// TestOneRequestWaitsForASlowStorage and all others are signed with the keys that
+// were read.
+func TestOneRequestWaitsForASlowStorage(t *testing.T) {
+	storage := &certmagic.FileStorage{Path: t.TempDir()}
+	g := &ring{storage: storage, name: "k"}
+	now := time.Now()
+	if _, err := g.signing(t.Context(), now); err != nil {
+		t.Fatal(err)
+	}
+	h := &hanging{storage, make(chan struct{}), make(chan struct{})}
+	g.storage = h
+	now = now.Add(time.Hour)
+	done := make(chan error)
+	go func() {
+		_, err := g.signing(t.Context(), now)
+		done <- err
+	}()
+	<-h.asked
+	for range 3 {
+		if _, err := g.signing(t.Context(), now); err != nil {
+			t.Error(err)
+		}
+	}
+	close(h.let)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 // book is a log under the test's control.
 type book struct {
 	records []audit.Body
@@ -453,6 +494,19 @@ func TestBreakGlassLetsOneInForAWhile(t *testing.T) {
 	}
 }
 
+// TestBreakGlassIsAsShortAsEachPolicyOfTheNameSays holds that of two sites whose
+// policies share a name neither is open for longer than it allows.
+func TestBreakGlassIsAsShortAsEachPolicyOfTheNameSays(t *testing.T) {
+	ledger.Set(&book{})
+	for _, ttl := range []string{"15m", "24h"} {
+		newSite(t, "name twice\nrule admin {\nrole boss\n}\nbreak_glass {\nprincipal alice\nmax_ttl "+ttl+"\n}")
+	}
+	const path = "/soc2/v1/access/break-glass"
+	if code, v := call(t, "POST", path, `{"by":"bob","reason":"r","policy":"twice","principal":"alice","for":"16m"}`); code != 400 {
+		t.Error(code, v)
+	}
+}
+
 // TestBadOptionsAreNamed holds errors of the Caddyfile and of provisioning.
 func TestBadOptionsAreNamed(t *testing.T) {
 	const rule = "rule r {\n}\n"
@@ -479,15 +533,21 @@ func TestBadOptionsAreNamed(t *testing.T) {
 		rule + "tolerate dots":                   "choose among",
 		rule + "challenge \"a\x01\"":             "cannot be sent",
 		rule + "break_glass {\n}":                "name the principals",
-		rule + "break_glass {\nprincipal a\nmax_ttl 25h\n}":           "at most 24h",
-		rule + "identity {\nheader X-A b\n}":                          "choose user, roles",
-		rule + "identity {\nheader Host user\n}":                      "no name of a field",
-		rule + "identity {\nassertion\n}":                             "needs an audience",
-		rule + "identity {\nassertion {\naudience a\nttl 2h\n}\n}":    "between 1s and 1h",
-		rule + "identity {\nassertion {\naudience a\nclaim sub\n}\n}": "set by itself",
-		rule + "identity {\nassertion {\naudience a\nkey ../x\n}\n}":  "letters, digits",
-		"rule r {\nnetwork private_ranges 10.0.0.300\n}":              "neither an address",
-		"rule r {\ncel principal\n}":                                  "must be true or false",
+		rule + "break_glass {\nprincipal a\nmax_ttl 25h\n}":                              "at most 24h",
+		rule + "identity {\nheader X-A b\n}":                                             "choose user, roles",
+		rule + "identity {\nheader Host user\n}":                                         "no name of a field",
+		rule + "identity {\nheader X-A user\nheader x_a roles\n}":                        "same field",
+		rule + "identity {\nheader X-Soc2-Assertion user\nassertion {\naudience a\n}\n}": "same field",
+		rule + "identity {\nstrip X-A\n}\nidentity {\nstrip X-B\n}":                      "given twice",
+		rule + "break_glass {\nprincipal a\n}\nbreak_glass {\nprincipal b\n}":            "given twice",
+		"rule r {\ncel mfa\ncel mfa\n}":                                                  "given twice",
+		"rule r {\nuntil 2100-01-01\nuntil 2100-01-02\n}":                                "given twice",
+		rule + "identity {\nassertion\n}":                                                "needs an audience",
+		rule + "identity {\nassertion {\naudience a\nttl 2h\n}\n}":                       "between 1s and 1h",
+		rule + "identity {\nassertion {\naudience a\nclaim sub\n}\n}":                    "set by itself",
+		rule + "identity {\nassertion {\naudience a\nkey ../x\n}\n}":                     "letters, digits",
+		"rule r {\nnetwork private_ranges 10.0.0.300\n}":                                 "neither an address",
+		"rule r {\ncel principal\n}":                                                     "must be true or false",
 	} {
 		h, err := parse(t, block)
 		if err == nil {

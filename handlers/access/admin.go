@@ -208,11 +208,13 @@ func readOrder(w http.ResponseWriter, r *http.Request) (o order, err error) {
 	return o, nil
 }
 
-// actor is who calls the admin API, as far as that is known.
+// actor is who calls the admin API, as far as that is known, and who it says to
+// be.
 func actor(r *http.Request, claim string) audit.Actor {
-	a := audit.Actor{Known: "asserted", How: "body", Address: r.RemoteAddr, Claim: claim}
-	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
-		a.Name, a.Known, a.How = r.TLS.PeerCertificates[0].Subject.String(), "verified", "mtls"
+	a := changes.ActorOf(r)
+	a.Claim = claim
+	if a.Name == "" {
+		a.Known, a.How = "asserted", "body"
 	}
 	return a
 }
@@ -222,13 +224,7 @@ func openGlass(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	limit := time.Duration(-1)
-	for _, h := range published.all() {
-		if h.Name == o.Policy && h.BreakGlass != nil && slices.Contains(h.BreakGlass.Principals, o.Principal) {
-			limit = max(limit, time.Duration(h.BreakGlass.MaxTTL))
-		}
-	}
-	length := time.Duration(o.For)
+	limit, length := glassLimit(o.Policy, o.Principal), time.Duration(o.For)
 	switch {
 	case limit < 0:
 		return nil, fail(http.StatusForbidden, "The break_glass of policy %q does not name the principal %q.", o.Policy, o.Principal)
@@ -241,6 +237,22 @@ func openGlass(w http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, fail(http.StatusServiceUnavailable, "It is not open, because its record was not kept: %s.", err)
 	}
 	return g.status(), nil
+}
+
+// glassLimit is for how long a policy lets a principal in at most, or less than
+// nothing if it does not. Several sites may have a policy of one name, of which
+// the strictest counts: what is open is open at all of them.
+func glassLimit(policy, principal string) time.Duration {
+	limit := time.Duration(-1)
+	for _, h := range published.all() {
+		if h.Name != policy || h.BreakGlass == nil || !slices.Contains(h.BreakGlass.Principals, principal) {
+			continue
+		}
+		if ttl := time.Duration(h.BreakGlass.MaxTTL); limit < 0 || ttl < limit {
+			limit = ttl
+		}
+	}
+	return limit
 }
 
 func closeGlass(w http.ResponseWriter, r *http.Request) (any, error) {

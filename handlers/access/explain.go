@@ -91,7 +91,7 @@ func (h *Handler) requestOf(t *Trial) (*rules.Request, error) {
 		r.Method = http.MethodGet
 	}
 	q := &rules.Request{
-		Principal: t.User, AuthMethod: t.How, MFA: t.MFA, Methods: methodsOf(r), Host: t.Host, Path: u.Path, RawPath: u.RawPath,
+		Principal: t.User, AuthMethod: t.How, MFA: t.MFA, Methods: rules.MethodsOf(r), Host: t.Host, Path: u.Path, RawPath: u.RawPath,
 		Query: u.RawQuery, Header: t.Header, Now: t.Now,
 	}
 	if q.Host == "" {

@@ -4,6 +4,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"github.com/caddy-soc2/caddy-soc2/internal/field"
 )
 
 // rewriters are fields by which some servers and frameworks let a client replace
@@ -12,14 +14,14 @@ var rewriters = []string{"x-original-url", "x-rewrite-url"}
 
 // guard removes from requests what only this handler may say.
 type guard struct {
-	names    []string // as normalName writes them
+	names    []string // as field.Normal writes them
 	shortest int
 }
 
 func newGuard(id *Identity) guard {
 	g := guard{names: rewriters}
 	for _, name := range id.names() {
-		g.names = append(g.names, normalName(name))
+		g.names = append(g.names, field.Normal(name))
 	}
 	g.shortest = len(g.names[0])
 	for _, name := range g.names {
@@ -28,44 +30,9 @@ func newGuard(id *Identity) guard {
 	return g
 }
 
-// normalName is a field's name as servers that turn fields into variables of an
-// environment see it, for which X_User, X.User and X-User are one.
-func normalName(s string) string {
-	b := []byte(s)
-	for i, c := range b {
-		b[i] = normalByte(c)
-	}
-	return string(b)
+func (g *guard) holds(name string) bool {
+	return len(name) >= g.shortest && field.IsOneOf(name, g.names)
 }
-
-func normalByte(c byte) byte {
-	switch {
-	case c >= 'A' && c <= 'Z':
-		return c | 0x20
-	case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
-		return c
-	}
-	return '-'
-}
-
-// isOneOf reports whether a name is one of some that normalName wrote.
-func isOneOf(name string, list []string) bool {
-	for _, n := range list {
-		if len(n) != len(name) {
-			continue
-		}
-		i := 0
-		for i < len(n) && normalByte(name[i]) == n[i] {
-			i++
-		}
-		if i == len(n) {
-			return true
-		}
-	}
-	return false
-}
-
-func (g *guard) holds(name string) bool { return len(name) >= g.shortest && isOneOf(name, g.names) }
 
 // clean removes the fields, also from among the trailers, and from Connection,
 // by which a client could have the proxy remove what this handler adds (RFC 9110,

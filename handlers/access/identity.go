@@ -2,13 +2,16 @@ package access
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/caddy-soc2/caddy-soc2/internal/field"
 	"github.com/caddy-soc2/caddy-soc2/internal/rules"
 )
 
@@ -54,9 +57,12 @@ func (id *Identity) check() error {
 		return err
 	}
 	for _, name := range id.names() {
-		if !httpguts.ValidHeaderFieldName(name) || isOneOf(name, needed) {
+		if !httpguts.ValidHeaderFieldName(name) || field.IsOneOf(name, needed) {
 			return fmt.Errorf("identity: %q is no name of a field that can be set", name)
 		}
+	}
+	if err := id.checkOnce(); err != nil {
+		return err
 	}
 	for name, what := range id.Headers {
 		claim, isClaim := strings.CutPrefix(what, "claim:")
@@ -66,6 +72,22 @@ func (id *Identity) check() error {
 		default:
 			return fmt.Errorf("identity: header %s: %q: choose user, roles, method, mfa, issued_at or claim:NAME", name, what)
 		}
+	}
+	return nil
+}
+
+// checkOnce checks that no field is set twice, of which either could win.
+func (id *Identity) checkOnce() error {
+	var seen []string
+	set := slices.Sorted(maps.Keys(id.Headers))
+	if id.Assertion != nil {
+		set = append(set, id.Assertion.Header)
+	}
+	for _, name := range set {
+		if field.IsOneOf(name, seen) {
+			return fmt.Errorf("identity: %q is the same field as another that is set", name)
+		}
+		seen = append(seen, field.Normal(name))
 	}
 	return nil
 }

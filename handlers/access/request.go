@@ -3,10 +3,7 @@ package access
 import (
 	"net/http"
 	"net/netip"
-	"net/url"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -35,7 +32,7 @@ func (h *Handler) describe(q *rules.Request, r *http.Request, roles []string) {
 	if r.URL.Opaque != "" {
 		q.Path = "" // it has no path that could be judged
 	}
-	q.Methods = methodsOf(r)
+	q.Methods = rules.MethodsOf(r)
 	if ip, ok := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string); ok {
 		if a, err := netip.ParseAddr(ip); err == nil {
 			q.Client = a.Unmap().WithZone("")
@@ -80,52 +77,4 @@ func parseTime(s string) time.Time {
 		return time.Time{}
 	}
 	return t
-}
-
-// methodLists saves a list for each request with a common method.
-var methodLists = func() map[string][]string {
-	m := map[string][]string{}
-	for _, s := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"} {
-		m[s] = []string{s}
-	}
-	return m
-}()
-
-// overrides are the fields, as normalName writes them, by which frameworks let
-// a client change the method.
-var overrides = []string{"x-http-method-override", "x-http-method", "x-method-override"}
-
-// methodsOf are the methods that a request may be taken to have: its own, the
-// same in capitals, and those that it names in fields or the query for a
-// framework to use. One that only its body names cannot be seen here.
-func methodsOf(r *http.Request) []string {
-	list := methodLists[r.Method]
-	if list == nil {
-		list = []string{r.Method}
-		if up := strings.ToUpper(r.Method); up != r.Method {
-			list = append(list, up)
-		}
-	}
-	add := func(s string) {
-		if s = strings.ToUpper(strings.TrimSpace(s)); s != "" && !slices.Contains(list, s) {
-			list = append(slices.Clip(list), s)
-		}
-	}
-	for name, values := range r.Header {
-		if len(name) < len(overrides[1]) || !isOneOf(name, overrides) {
-			continue
-		}
-		for _, v := range values {
-			for s := range strings.SplitSeq(v, ",") {
-				add(s)
-			}
-		}
-	}
-	if q := r.URL.RawQuery; strings.Contains(q, "_method") || strings.IndexByte(q, '%') >= 0 {
-		values, _ := url.ParseQuery(strings.ReplaceAll(q, ";", "&")) // what can be read counts
-		for _, v := range values["_method"] {
-			add(v)
-		}
-	}
-	return list
 }

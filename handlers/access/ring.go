@@ -35,7 +35,9 @@ type ring struct {
 	storage certmagic.Storage
 	name    string
 
-	mu   sync.Mutex
+	once sync.Mutex // is held while the storage is asked
+
+	mu   sync.Mutex // guards the fields below
 	keys []ringKey
 	read time.Time // when the keys were read
 }
@@ -83,29 +85,54 @@ func (g *ring) public(ctx context.Context, now time.Time) (set jose.JSONWebKeySe
 	return set, err
 }
 
-// current reads the keys if that is due, and makes one if none will do. While
-// the storage fails, keys that were read and are still valid are used.
+// current reads the keys if that is due, and makes one if none will do. While the
+// storage fails, keys that were read and are still valid are used; while it is
+// slow, one request waits for it.
 func (g *ring) current(ctx context.Context, now time.Time) ([]ringKey, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if since := now.Sub(g.read); len(g.keys) > 0 && since >= 0 && since < ringFresh {
-		return g.keys, nil
+	keys, fresh := g.known(now)
+	if fresh {
+		return keys, nil
+	}
+	if !g.once.TryLock() {
+		if usable(keys, now) {
+			return keys, nil
+		}
+		g.once.Lock()
+	}
+	defer g.once.Unlock()
+	if keys, fresh = g.known(now); fresh { // another one asked
+		return keys, nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	keys, err := g.load(ctx)
-	if err == nil && due(keys, now) {
-		keys, err = g.extend(ctx, now)
+	read, err := g.load(ctx)
+	if err == nil && due(read, now) {
+		read, err = g.extend(ctx, now)
 	}
-	if err != nil {
-		if len(g.keys) > 0 && now.Before(g.keys[len(g.keys)-1].Until) {
-			g.read = now // try again in a while
-			return g.keys, nil
-		}
+	switch {
+	case err == nil:
+	case usable(keys, now):
+		read = keys // until it is tried again
+	default:
 		return nil, fmt.Errorf("keys %s: %w", g.name, err)
 	}
-	g.keys, g.read = keys, now
-	return keys, nil
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.keys, g.read = read, now
+	return read, nil
+}
+
+// known are the keys that were read, and whether that was a moment ago.
+func (g *ring) known(now time.Time) (keys []ringKey, fresh bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	since := now.Sub(g.read)
+	return g.keys, len(g.keys) > 0 && since >= 0 && since < ringFresh
+}
+
+// usable reports whether the last of some keys has not ended.
+func usable(keys []ringKey, now time.Time) bool {
+	return len(keys) > 0 && now.Before(keys[len(keys)-1].Until)
 }
 
 // due reports whether another key is needed soon.

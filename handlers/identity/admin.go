@@ -54,7 +54,7 @@ func unlock(w http.ResponseWriter, r *http.Request) error {
 	}
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxCall))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&call); err != nil || call.What != lockout.Principal && call.What != lockout.Network || call.Subject == "" {
+	if err := d.Decode(&call); err != nil || call.What != lockout.Principal && call.What != lockout.Network || call.Subject == "" || call.Reason == "" {
 		return wrong(w, http.StatusBadRequest, `Say whom to let in: {"what": "principal" or "network", "subject": "…", "reason": "…"}.`)
 	}
 	n := table().Unlock(call.What, call.Subject)

@@ -77,7 +77,7 @@ func ParseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		}
 //	}
 //
-// Naming is user, roles, claims, require, algs and leeway; asking is authorities,
+// Naming is user, roles, claims, require, mfa, algs and leeway; asking is authorities,
 // stale_for and retry.
 func (p *Provider) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // directive name
@@ -216,7 +216,7 @@ func (c *OIDC) unmarshal(d *caddyfile.Dispenser) error {
 }
 
 // common are the options that issuers of tokens have.
-const common = "user, roles, claims, require, algs, leeway, authorities, stale_for and retry"
+const common = "user, roles, claims, require, mfa, algs, leeway, authorities, stale_for and retry"
 
 func issuerOption(d *caddyfile.Dispenser, name string, n *Naming, a *Asking) (bool, error) {
 	switch name {
@@ -227,15 +227,9 @@ func issuerOption(d *caddyfile.Dispenser, name string, n *Naming, a *Asking) (bo
 	case "claims":
 		return true, list(d, &n.Claims)
 	case "require":
-		args := d.RemainingArgs()
-		if len(args) < 2 {
-			return true, d.Err("require is written: require <claim> <value>...")
-		}
-		if n.Require == nil {
-			n.Require = map[string][]string{}
-		}
-		n.Require[args[0]] = append(n.Require[args[0]], args[1:]...)
-		return true, nil
+		return true, values(d, &n.Require)
+	case "mfa":
+		return true, values(d, &n.MFA)
 	case "algs":
 		return true, list(d, &n.Algorithms)
 	case "leeway":
@@ -326,6 +320,20 @@ func list(d *caddyfile.Dispenser, to *[]string) error {
 		return d.Errf("%s takes at least one argument", name)
 	}
 	*to = append(*to, args...)
+	return nil
+}
+
+// values reads the name of a claim, and values.
+func values(d *caddyfile.Dispenser, to *map[string][]string) error {
+	name := d.Val()
+	args := d.RemainingArgs()
+	if len(args) < 2 {
+		return d.Errf("%s is written: %s <claim> <value>...", name, name)
+	}
+	if *to == nil {
+		*to = map[string][]string{}
+	}
+	(*to)[args[0]] = append((*to)[args[0]], args[1:]...)
 	return nil
 }
 

@@ -47,6 +47,11 @@ type Naming struct {
 	// Require are claims that must have one of some values.
 	Require map[string][]string `json:"require,omitempty"`
 
+	// MFA are values of claims, such as acr, by which the issuer says that there was
+	// more than one factor. Default: the claim amr alone tells (RFC 8176), by mfa or
+	// by methods of two kinds.
+	MFA map[string][]string `json:"mfa,omitempty"`
+
 	// Algorithms that are taken: RS256, RS384, RS512, PS256, PS384, PS512, ES256,
 	// ES384, ES512, EdDSA. Default: RS256 and ES256.
 	Algorithms []string `json:"algs,omitempty"`
@@ -181,7 +186,8 @@ type Lockout struct {
 	Failures int `json:"failures,omitempty"`
 
 	// NetworkFailures of a client's network (its IPv4 address, or the first 64
-	// bits of its IPv6 address) within the window that lock it out. Default: 20.
+	// bits of its IPv6 address) within the window that lock it out; eight times as
+	// many lock out the first 48 bits. Default: 20.
 	NetworkFailures int `json:"network_failures,omitempty"`
 
 	// Window in which failures are counted. Default: 15m.

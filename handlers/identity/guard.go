@@ -73,24 +73,50 @@ type guard struct {
 }
 
 // network is what of a client's address is counted: an address of IPv4, or the
-// first 64 bits of one of IPv6, which are one customer's.
+// first 64 bits of one of IPv6, which are one link's.
 func network(r *http.Request) string {
-	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	addr, err := netip.ParseAddr(text)
-	if err != nil {
+	addr, ok := client(r)
+	switch {
+	case !ok:
 		return "unknown"
-	}
-	addr = addr.Unmap().WithZone("")
-	if addr.Is4() {
+	case addr.Is4():
 		return addr.String()
 	}
 	prefix, _ := addr.Prefix(64)
 	return prefix.String()
 }
 
-// Locked implements password.Guard.
+// The first 48 bits of an IPv6 address may be one customer's, who then has 65,536
+// networks to guess from. They are counted too; as they may also be those of
+// several, so many times the failures of a network lock them out.
+const (
+	wideBits   = 48
+	wideFactor = 8
+)
+
+// wide is the wider network of a client's address, if it is one of IPv6.
+func wide(r *http.Request) (string, bool) {
+	addr, ok := client(r)
+	if !ok || addr.Is4() {
+		return "", false
+	}
+	prefix, _ := addr.Prefix(wideBits)
+	return prefix.String(), true
+}
+
+func client(r *http.Request) (netip.Addr, bool) {
+	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	addr, err := netip.ParseAddr(text)
+	return addr.Unmap().WithZone(""), err == nil
+}
+
+// Locked implements password.Guard. Who lately logged in from its network is not
+// asked about the wider one.
 func (g *guard) Locked(r *http.Request, principal string) time.Duration {
 	until := g.table.Locked(g.realm, principal, network(r))
+	if name, ok := wide(r); ok && until.IsZero() && !g.table.Trusted(g.realm, principal, network(r)) {
+		until = g.table.Locked(g.realm, "", name)
+	}
 	if until.IsZero() {
 		return 0
 	}
@@ -105,6 +131,11 @@ func (g *guard) Known(r *http.Request, principal string) bool {
 // Failed implements password.Guard.
 func (g *guard) Failed(r *http.Request, principal string) {
 	g.table.Failed(g.policy, g.realm, principal, network(r))
+	if name, ok := wide(r); ok {
+		policy := g.policy
+		policy.NetworkFailures *= wideFactor
+		g.table.Failed(policy, g.realm, "", name)
+	}
 }
 
 // Succeeded implements password.Guard.

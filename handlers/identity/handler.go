@@ -120,12 +120,14 @@ func (p *Provider) challenge(w http.ResponseWriter, refusal *principal.Refusal) 
 	}
 }
 
-// set sets placeholders as Caddy's handler authentication does.
+// set sets placeholders as Caddy's handler authentication does. Those that an
+// earlier handler set go: what is known of one principal is not known of another.
 func set(r *http.Request, namespace, id string, data map[string]string) {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return
 	}
+	repl.DeleteByPrefix(namespace + ".")
 	repl.Set(namespace+".id", id)
 	for k, v := range data {
 		repl.Set(namespace+"."+k, v)

@@ -6,7 +6,8 @@
 //	{http.auth.user.method}     jwt, oidc, mtls, api_key or password
 //	{http.auth.user.roles}      roles, with commas
 //	{http.auth.user.issued_at}  unix seconds: of the token, the login, the certificate
-//	{http.auth.user.mfa}        methods of authentication (amr), or the class (acr)
+//	{http.auth.user.mfa}        true if by more than one factor
+//	{http.auth.user.amr}        methods of authentication, with commas
 //	{http.auth.user.claim.NAME} claims that the configuration asks for
 package identity
 
@@ -165,6 +166,7 @@ func (p *Provider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyau
 	case o.user != nil:
 		note(r, o)
 		p.strip(r)
+		set(r, "http.auth.user", o.user.ID, o.user.Metadata)
 		return *o.user, true, nil
 	case o.refusal == nil && p.Optional:
 		return caddyauth.User{}, true, nil
@@ -213,7 +215,9 @@ func (p *Provider) strip(r *http.Request) {
 		r.Header.Del(p.header)
 	}
 	if p.Accounts != nil {
-		if list := r.Header["Authorization"]; len(list) > 0 && basic(list[0]) {
+		if list := slices.DeleteFunc(slices.Clone(r.Header["Authorization"]), basic); len(list) > 0 {
+			r.Header["Authorization"] = list
+		} else {
 			r.Header.Del("Authorization")
 		}
 	}

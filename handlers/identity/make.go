@@ -271,16 +271,18 @@ func (n *Naming) check() (algs []string, leeway time.Duration, err error) {
 	case leeway < 0 || leeway > 5*time.Minute:
 		return nil, 0, fmt.Errorf("leeway %s: it is at most 5m", leeway)
 	}
-	for name, values := range n.Require {
-		if name == "" || len(values) == 0 {
-			return nil, 0, fmt.Errorf("require %q: it has no values", name)
+	for option, claims := range map[string]map[string][]string{"require": n.Require, "mfa": n.MFA} {
+		for name, values := range claims {
+			if name == "" || len(values) == 0 {
+				return nil, 0, fmt.Errorf("%s %q: it has no values", option, name)
+			}
 		}
 	}
 	return algs, leeway, nil
 }
 
 func (n *Naming) names(unicode bool) jwt.Names {
-	return jwt.Names{User: n.User, Roles: n.Roles, Show: n.Claims, Unicode: unicode}
+	return jwt.Names{User: n.User, Roles: n.Roles, Show: n.Claims, Unicode: unicode, MFA: n.MFA}
 }
 
 // policy is a policy with its defaults.

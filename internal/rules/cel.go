@@ -71,6 +71,9 @@ func (r *rule) compileCEL() error {
 	if checked.OutputType() != cel.BoolType {
 		return fmt.Errorf("cel: the expression gives a %s: it must be true or false", checked.OutputType())
 	}
+	if goesThroughMap(checked.NativeRep()) {
+		return errors.New("cel: the maps of a request have no list of keys to go through: ask for a key, as in \"x-debug\" in headers")
+	}
 	if v, ok := constant(env, checked); ok && !v {
 		return errors.New("it can never match: its cel expression is always false")
 	}
@@ -79,6 +82,21 @@ func (r *rule) compileCEL() error {
 		return fmt.Errorf("cel: %w", err)
 	}
 	return nil
+}
+
+// goesThroughMap reports whether an expression goes through the keys of a map
+// that is not written in it. Those of a request would seem to be empty, and all()
+// to hold.
+func goesThroughMap(a *ast.AST) bool {
+	found := ast.MatchDescendants(ast.NavigateAST(a), func(e ast.NavigableExpr) bool {
+		if e.Kind() != ast.ComprehensionKind {
+			return false
+		}
+		over := e.AsComprehension().IterRange()
+		kind := a.GetType(over.ID()).Kind()
+		return over.Kind() != ast.MapKind && kind != types.ListKind
+	})
+	return len(found) > 0
 }
 
 // constant reports what an expression is for whatever request, if it is.

@@ -23,7 +23,8 @@ const (
 	MethodRequired  Reason = "auth_method_required"
 	ClaimRequired   Reason = "claim_required"
 
-	PathForm         Reason = "path_form" // no path, or one with too many readings
+	MethodForm       Reason = "method_form" // too many methods
+	PathForm         Reason = "path_form"   // no path, or one with too many readings
 	PathInvalid      Reason = "path_invalid_utf8"
 	PathControl      Reason = "path_control_character"
 	PathDots         Reason = "path_dot_segment"
@@ -73,6 +74,9 @@ type Decision struct {
 // Decide decides on a request. Of several readings of it the one that is refused
 // counts.
 func (e *Engine) Decide(q *Request) Decision {
+	if len(q.Methods) > MaxMethods {
+		return Decision{Reason: MethodForm}
+	}
 	var paths [4]string
 	all, reason := readings(paths[:0], q.Path, q.RawPath, e.tolerate)
 	if reason != "" {

@@ -25,7 +25,7 @@ type Reading struct {
 func (e *Engine) Explain(q *Request) (Decision, []Reading) {
 	d := e.Decide(q)
 	paths, reason := readings(nil, q.Path, q.RawPath, e.tolerate)
-	if reason != "" {
+	if reason != "" || d.Reason == MethodForm {
 		return d, nil
 	}
 	s := &subject{Request: q, host: canonicalHost(q.Host), assigned: e.assigned[q.Principal]}

@@ -153,6 +153,13 @@ func readings(dst []string, path, escaped string, tolerate int) ([]string, Reaso
 	return variants(dst, path, escaped, flags, tolerate)
 }
 
+// Readings are the ways to read a path of which nothing odd is tolerated, in the
+// form in which paths are compared; there are none if it cannot be judged.
+func Readings(path, escaped string) ([]string, bool) {
+	list, reason := readings(nil, path, escaped, 0)
+	return list, reason == ""
+}
+
 var allTolerable = func() (all int) {
 	for _, f := range tolerable {
 		all |= f

@@ -26,6 +26,7 @@ import (
 
 	"github.com/caddy-soc2/caddy-soc2/handlers/identity/principal"
 	"github.com/caddy-soc2/caddy-soc2/handlers/identity/reload"
+	"github.com/caddy-soc2/caddy-soc2/internal/rules"
 )
 
 // Why a key is refused.
@@ -186,11 +187,6 @@ func (s *Source) Authenticate(_ http.ResponseWriter, r *http.Request) (*caddyaut
 	if len(list) == 0 {
 		return nil, nil
 	}
-	if s.Guard != nil {
-		if wait := s.Guard.Locked(r); wait > 0 {
-			return nil, &principal.Refusal{Reason: principal.LockedOut, Status: http.StatusTooManyRequests, Retry: wait}
-		}
-	}
 	refusal := &principal.Refusal{Reason: Malformed}
 	if id, ok := split(list[0]); ok && len(list) == 1 {
 		var user *caddyauth.User
@@ -198,9 +194,15 @@ func (s *Source) Authenticate(_ http.ResponseWriter, r *http.Request) (*caddyaut
 			return user, nil
 		}
 	}
-	if s.Guard != nil && (refusal.Reason == Malformed || refusal.Reason == Unknown) {
-		s.Guard.Failed(r)
+	if s.Guard == nil || refusal.Reason != Malformed && refusal.Reason != Unknown {
+		return nil, refusal
 	}
+	// Only who has no key is locked out: a key cannot be guessed, so that others
+	// who try to should not keep out who has one.
+	if wait := s.Guard.Locked(r); wait > 0 {
+		return nil, &principal.Refusal{Reason: principal.LockedOut, Status: http.StatusTooManyRequests, Retry: wait}
+	}
+	s.Guard.Failed(r)
 	return nil, refusal
 }
 
@@ -244,12 +246,18 @@ func (k *Key) near(r *http.Request) bool {
 	return false
 }
 
+// covers reports whether a scope covers a request, in each way to read it.
 func (k *Key) covers(r *http.Request) bool {
 	if len(k.scopes) == 0 {
 		return true
 	}
+	paths, ok := rules.Readings(r.URL.Path, r.URL.RawPath)
+	methods := rules.MethodsOf(r)
+	if !ok || len(methods) > rules.MaxMethods {
+		return false
+	}
 	for _, s := range k.scopes {
-		if s.covers(r) {
+		if s.covers(r.URL.Path, methods, paths) {
 			return true
 		}
 	}

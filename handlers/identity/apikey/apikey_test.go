@@ -91,6 +91,10 @@ func TestKeysThatAreRefused(t *testing.T) {
 		"escaped dots":   {change: func(k *Key) { k.Scopes = []string{"* /reports/*"} }, path: "/reports/%2e%2e/admin", why: Scope},
 		"escaped slash":  {change: func(k *Key) { k.Scopes = []string{"* /reports/*"} }, path: "/reports/..%2fadmin", why: Scope},
 		"backslash":      {change: func(k *Key) { k.Scopes = []string{"* /reports/*"} }, path: "/reports/..%5cadmin", why: Scope},
+		"escaped twice":  {change: func(k *Key) { k.Scopes = []string{"* /reports/*"} }, path: "/reports/%252e%252e/admin", why: Scope},
+		"wide dots":      {change: func(k *Key) { k.Scopes = []string{"* /reports/*"} }, path: "/reports/%ef%bc%8e%ef%bc%8e/admin", why: Scope},
+		"delimiter":      {change: func(k *Key) { k.Scopes = []string{"* /reports/x/*"} }, path: "/reports/x%3f", why: Scope},
+		"override":       {change: func(k *Key) { k.Scopes = []string{"POST /"} }, method: "POST", path: "/?_method=DELETE", why: Scope},
 		"double slash":   {change: func(k *Key) { k.Scopes = []string{"* /reports/*"} }, path: "/reports//x", why: Scope},
 		"path parameter": {change: func(k *Key) { k.Scopes = []string{"* /reports/*"} }, path: "/reports/..;/admin", why: Scope},
 	} {
@@ -118,6 +122,44 @@ func TestAScopeCoversItsPaths(t *testing.T) {
 	for _, path := range []string{"/reports", "/reports/", "/reports/a/b", "/reports/a%20b", "/x"} {
 		if _, refusal := s.Authenticate(nil, request("GET", path, key)); refusal != nil {
 			t.Error(path, refusal)
+		}
+	}
+}
+
+// watchman locks everybody out.
+type watchman struct{ failed int }
+
+func (g *watchman) Locked(*http.Request) time.Duration { return time.Minute }
+func (g *watchman) Failed(*http.Request)               { g.failed++ }
+
+// TestNobodyLocksOutWhoHasAKey holds that guesses from the same network, which
+// never find a key, keep no program out that has one.
+func TestNobodyLocksOutWhoHasAKey(t *testing.T) {
+	s, key := newSource(t, nil)
+	g := &watchman{}
+	s.Guard = g
+	if user, refusal := s.Authenticate(nil, request("GET", "/", key)); user == nil {
+		t.Error("a key is refused because of others:", refusal)
+	}
+	wrong := strings.Replace(key, "robot-1", "robot-2", 1)
+	for _, key := range []string{wrong, "x", ""} {
+		if _, refusal := s.Authenticate(nil, request("GET", "/", key)); refusal == nil || refusal.Reason != principal.LockedOut || refusal.Retry != time.Minute {
+			t.Error(key, refusal)
+		}
+	}
+	if g.failed != 0 {
+		t.Error("who is locked out is counted", g.failed, "times")
+	}
+}
+
+func TestAnOverrideIsJudgedToo(t *testing.T) {
+	s, key := newSource(t, func(k *Key) { k.Scopes = []string{"GET,POST /x"} })
+	for method, want := range map[string]principal.Reason{"DELETE": Scope, "POST": ""} {
+		r := request("POST", "/x", key)
+		r.Header.Set("X-Http-Method-Override", method)
+		_, refusal := s.Authenticate(nil, r)
+		if want == "" && refusal != nil || want != "" && (refusal == nil || refusal.Reason != want) {
+			t.Error(method, refusal)
 		}
 	}
 }

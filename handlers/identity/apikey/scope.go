@@ -2,7 +2,6 @@ package apikey
 
 import (
 	"fmt"
-	"net/http"
 	"path"
 	"slices"
 	"strings"
@@ -35,20 +34,23 @@ func parseScope(text string) (scope, error) {
 	return s, nil
 }
 
-// covers reports whether a request is in the scope. A path that is not in its one
-// plain form, with dot segments, empty segments, or slashes that are escaped, is
-// in none: what serves it may take it for another.
-func (s scope) covers(r *http.Request) bool {
-	if len(s.methods) > 0 && !slices.Contains(s.methods, r.Method) {
+// covers reports whether a path is in the scope by each of its readings, with
+// each of the methods that it may be asked with. One that is not in its one plain
+// form, with dot segments or empty segments, is in none.
+func (s scope) covers(plain string, methods, readings []string) bool {
+	for _, m := range methods {
+		if len(s.methods) > 0 && !slices.Contains(s.methods, m) {
+			return false
+		}
+	}
+	if clean := path.Clean(plain); clean != plain && clean+"/" != plain {
 		return false
 	}
-	p := r.URL.Path
-	if p == "" || p[0] != '/' || strings.ContainsAny(p, "\\;\x00") || strings.Contains(strings.ToLower(r.URL.RawPath), "%2f") {
-		return false
-	}
-	if clean := path.Clean(p); clean != p && clean+"/" != p {
-		return false
-	}
+	lower := scope{path: strings.ToLower(s.path), below: s.below}
+	return s.holds(plain) && !slices.ContainsFunc(readings, func(p string) bool { return !lower.holds(p) })
+}
+
+func (s scope) holds(p string) bool {
 	switch {
 	case p == s.path:
 		return true

@@ -39,7 +39,7 @@ type Remote struct {
 	discovery *Discovery
 	running   sync.WaitGroup
 	stop      context.CancelFunc
-	ctx       context.Context //nolint:containedctx // of the goroutines that Close ends
+	ctx       context.Context //nolint:containedctx // of what Close ends
 }
 
 type fetched struct {
@@ -75,7 +75,7 @@ func (r *Remote) Open() {
 	r.ctx, r.stop = context.WithCancel(context.Background())
 }
 
-// Close ends what runs in the background and waits for it.
+// Close ends what the issuer is asked, and waits for what runs in the background.
 func (r *Remote) Close() {
 	r.mu.Lock()
 	r.closed = true
@@ -85,12 +85,17 @@ func (r *Remote) Close() {
 	r.Client.CloseIdleConnections()
 }
 
-// Current is the set that is in force, or nil.
+// Current is the set that is in force, or nil. It too has the issuer asked again
+// when that is due: where all tokens are remembered, nothing else does.
 func (r *Remote) Current() *Set {
-	if f := r.usable(); f != nil {
-		return f.set
+	f := r.usable()
+	if f == nil {
+		return nil
 	}
-	return nil
+	if !r.Now().Before(f.until) {
+		r.refresh()
+	}
+	return f.set
 }
 
 // usable returns what was fetched, unless it is too old.
@@ -103,10 +108,10 @@ func (r *Remote) usable() *fetched {
 }
 
 // Find returns the keys of a name. See jwt.Keys.
-func (r *Remote) Find(ctx context.Context, kid string, quiet bool) ([]Key, error) {
+func (r *Remote) Find(_ context.Context, kid string, quiet bool) ([]Key, error) {
 	f := r.usable()
 	if f == nil {
-		if err := r.ask(ctx); err != nil {
+		if err := r.ask(); err != nil {
 			return nil, err
 		}
 		if f = r.usable(); f == nil {
@@ -119,7 +124,7 @@ func (r *Remote) Find(ctx context.Context, kid string, quiet bool) ([]Key, error
 	if len(keys) > 0 || quiet {
 		return keys, nil
 	}
-	if err := r.ask(ctx); err != nil {
+	if err := r.ask(); err != nil {
 		return nil, nil //nolint:nilerr // the set that is in force has no such key
 	}
 	return r.set.Load().set.Find(kid), nil
@@ -134,7 +139,7 @@ func (r *Remote) refresh() {
 	}
 	r.refreshes = true
 	r.running.Go(func() {
-		_ = r.ask(r.ctx)
+		_ = r.ask()
 		r.mu.Lock()
 		r.refreshes = false
 		r.mu.Unlock()
@@ -143,7 +148,7 @@ func (r *Remote) refresh() {
 
 // ask asks the issuer, unless that was tried a moment ago. Those that come while
 // it is being asked wait for the same answer.
-func (r *Remote) ask(ctx context.Context) error {
+func (r *Remote) ask() error {
 	before := r.set.Load()
 	r.once.Lock()
 	defer r.once.Unlock()
@@ -159,7 +164,7 @@ func (r *Remote) ask(ctx context.Context) error {
 	r.tried = now
 	r.mu.Unlock()
 	// The client that waits may leave; others want the answer all the same.
-	f, err := r.fetch(context.WithoutCancel(ctx))
+	f, err := r.fetch(r.ctx)
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 		if r.Warn != nil {
@@ -200,14 +205,14 @@ func (r *Remote) fetch(ctx context.Context) (*fetched, error) {
 
 // Discovered returns what the issuer last said of itself, and asks it if it never
 // did.
-func (r *Remote) Discovered(ctx context.Context) (*Discovery, error) {
+func (r *Remote) Discovered() (*Discovery, error) {
 	if d := r.lastDiscovery(); d != nil {
 		if f := r.set.Load(); f != nil && !r.Now().Before(f.until) {
 			r.refresh()
 		}
 		return d, nil
 	}
-	if err := r.ask(ctx); err != nil {
+	if err := r.ask(); err != nil {
 		return nil, err
 	}
 	if d := r.lastDiscovery(); d != nil {

@@ -130,6 +130,37 @@ func TestKeysAreUsedWhileTheIssuerIsAwayAndNotForEver(t *testing.T) {
 	find(t, r, "k1", 1)
 }
 
+// TestTokensThatAreRememberedKeepTheKeysFresh asks as the cache of tokens does.
+func TestTokensThatAreRememberedKeepTheKeysFresh(t *testing.T) {
+	p := newIDP(t)
+	r, clock := newRemote(t, p)
+	find(t, r, "k1", 1)
+	p.rotate(t, "k2")
+	clock.Add(3600)
+	if r.Current() == nil {
+		t.Fatal("there are no keys")
+	}
+	r.running.Wait()
+	if n := p.asked.Load(); n != 2 || len(r.Current().Find("k1")) > 0 {
+		t.Errorf("the issuer was asked %d times, and a key that it took back is in force", n)
+	}
+}
+
+// TestClosingDoesNotWaitForAnIssuerThatHangs holds that a reload goes on.
+func TestClosingDoesNotWaitForAnIssuerThatHangs(t *testing.T) {
+	p := newIDP(t)
+	r, clock := newRemote(t, p)
+	find(t, r, "k1", 1)
+	asked := make(chan struct{})
+	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) { close(asked); <-q.Context().Done() }))
+	defer hanging.Close()
+	r.URL, r.Client.Timeout = hanging.URL, 0
+	clock.Add(3600)
+	find(t, r, "k1", 1)
+	<-asked
+	r.Close()
+}
+
 func TestManyWaitForOneAnswer(t *testing.T) {
 	p := newIDP(t)
 	r, _ := newRemote(t, p)

@@ -124,7 +124,7 @@ func TestAGoodTokenIsAPrincipal(t *testing.T) {
 	if refusal != nil {
 		t.Fatal(refusal)
 	}
-	want := map[string]string{"method": "jwt", "roles": "staff,admin", "issued_at": "1800000000", "mfa": "pwd,otp", "claim.tenant": "t1"}
+	want := map[string]string{"method": "jwt", "roles": "staff,admin", "issued_at": "1800000000", "mfa": "true", "amr": "pwd,otp", "claim.tenant": "t1"}
 	if user.ID != "alice" || fmt.Sprint(user.Metadata) != fmt.Sprint(want) {
 		t.Errorf("%q %v", user.ID, user.Metadata)
 	}
@@ -319,4 +319,92 @@ func FuzzVerify(f *testing.F) {
 			t.Fatalf("a token that nobody signed is taken: %q", text)
 		}
 	})
+}
+
+// TestSeveralFactorsAreTold holds what rules that require them go by.
+func TestSeveralFactorsAreTold(t *testing.T) {
+	i := newIssuer(t)
+	i.source.Issuers[0].Names.MFA = map[string][]string{"acr": {"loa3"}}
+	for change, want := range map[[2]string]string{
+		{"amr", `["pwd"]`}:            "false pwd",
+		{"amr", `["pwd","pin"]`}:      "false pwd,pin", // two that one knows
+		{"amr", `["otp","sms"]`}:      "false otp,sms", // two that one has
+		{"amr", `["pwd","user"]`}:     "false pwd,user",
+		{"amr", `["true"]`}:           "false true",
+		{"amr", `["pwd,otp"]`}:        "false ",
+		{"amr", `["pwd","otp"]`}:      "true pwd,otp",
+		{"amr", `["hwk","fpt"]`}:      "true hwk,fpt",
+		{"amr", `["mfa"]`}:            "true mfa",
+		{"acr", `"loa3"`}:             "true pwd,otp",
+		{"amr", `{"mfa":true}`}:       "false ",
+		{"amr", ``}:                   "false ",
+		{"amr", `"mfa"`}:              "true mfa",
+		{"amr", `["pwd","otp","\n"]`}: "true pwd,otp",
+	} {
+		user, refusal := i.source.Authenticate(nil, bearer(i.sign(goodHeader, with(change[0], change[1]))))
+		if refusal != nil {
+			t.Fatal(change, refusal)
+		}
+		if got := user.Metadata["mfa"] + " " + user.Metadata["amr"]; got != want {
+			t.Errorf("%v: %q, want %q", change, got, want)
+		}
+	}
+	only := map[string]json.RawMessage{}
+	_ = json.Unmarshal([]byte(with("amr", `["pwd"]`)), &only)
+	only["acr"] = json.RawMessage(`"loa3"`)
+	b, _ := json.Marshal(only)
+	if user, refusal := i.source.Authenticate(nil, bearer(i.sign(goodHeader, string(b)))); refusal != nil || user.Metadata["mfa"] != "true" {
+		t.Error("the class that the configuration names does not count", refusal)
+	}
+}
+
+func TestARoleWithACommaIsNoRole(t *testing.T) {
+	i := newIssuer(t)
+	for groups, want := range map[string]string{
+		`["x,admin"]`: "", `["x,admin","staff"]`: "staff", `["x",",admin,"]`: "x", `[" admin"]`: "", `["admin\n"]`: "", `["x\u00a0admin"]`: "",
+		`{"a":"admin"}`: "", `[["admin"]]`: "",
+	} {
+		user, refusal := i.source.Authenticate(nil, bearer(i.sign(goodHeader, with("groups", groups))))
+		if refusal != nil || user.Metadata["roles"] != want {
+			t.Errorf("%s: %v %v", groups, user, refusal)
+		}
+	}
+}
+
+func TestAnAddressThatTheIssuerDidNotVerifyIsNoName(t *testing.T) {
+	i := newIssuer(t)
+	i.source.Issuers[0].Names.User = "email"
+	for verified, want := range map[string]string{`false`: "", `"false"`: "", `true`: "a@example.com", ``: "a@example.com"} {
+		m := map[string]json.RawMessage{}
+		_ = json.Unmarshal([]byte(with("email", `"a@example.com"`)), &m)
+		if verified != "" {
+			m["email_verified"] = json.RawMessage(verified)
+		}
+		b, _ := json.Marshal(m)
+		user, refusal := i.source.Authenticate(nil, bearer(i.sign(goodHeader, string(b))))
+		if want == "" && (refusal == nil || refusal.Reason != jwt.EmailUnverified) || want != "" && (user == nil || user.ID != want) {
+			t.Errorf("email_verified %s: %v %v", verified, user, refusal)
+		}
+	}
+}
+
+func TestOfSeveralLinesOnOneSubjectTheStrictestCounts(t *testing.T) {
+	for name, text := range map[string]string{
+		"all, then before":   "sub alice\nsub alice before 2020-01-01T00:00:00Z\n",
+		"before, then all":   "sub alice before 2020-01-01T00:00:00Z\nsub alice\n",
+		"late, then earlier": "sub alice before 2100-01-01T00:00:00Z\nsub alice before 2020-01-01T00:00:00Z\n",
+	} {
+		i := newIssuer(t)
+		list := filepath.Join(t.TempDir(), "revoked")
+		if err := os.WriteFile(list, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if i.source.Issuers[0].Revoked, err = reload.Open(list, i.time, nil, jwt.ParseRevoked); err != nil {
+			t.Fatal(err)
+		}
+		if user, refusal := i.source.Authenticate(nil, bearer(i.sign(goodHeader, goodClaims()))); user != nil || refusal.Reason != jwt.RevokedToken {
+			t.Errorf("%s: %v %v", name, user, refusal)
+		}
+	}
 }

@@ -99,6 +99,8 @@ type Names struct {
 	Roles   string   // its roles, a list, or a text with spaces or commas; empty: it has none
 	Show    []string // that are passed on as claim.NAME
 	Unicode bool     // its name may have letters that are not ASCII: see principal.Name
+
+	MFA map[string][]string // claims by whose values the issuer says that there was more than one factor, besides amr
 }
 
 // maxShown is the longest claim that is passed on, in bytes.
@@ -116,6 +118,8 @@ func (n Names) Principal(c Claims, method principal.Method) (*principal.Principa
 		return nil, NoSubject
 	case !principal.Name(p.ID, n.Unicode):
 		return nil, SubjectName
+	case name == "email" && c.refuted("email_verified"):
+		return nil, EmailUnverified
 	}
 	p.Roles = n.roles(c)
 	for _, claim := range n.Show {
@@ -126,8 +130,27 @@ func (n Names) Principal(c Claims, method principal.Method) (*principal.Principa
 		}
 	}
 	p.IssuedAt, _, _ = c.Time("iat")
-	p.MFA = MFA(c)
+	p.AMR, _ = c.Texts("amr")
+	p.AMR = slices.DeleteFunc(p.AMR, func(m string) bool { return !principal.Role(m) })
+	p.MFA = principal.Several(p.AMR) || n.several(c)
 	return p, ""
+}
+
+// several reports whether a claim says that there was more than one factor.
+func (n Names) several(c Claims) bool {
+	for name, values := range n.MFA {
+		if has, ok := c.Texts(name); ok && slices.ContainsFunc(has, func(h string) bool { return slices.Contains(values, h) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// refuted reports whether a claim is there and not true.
+func (c Claims) refuted(name string) bool {
+	v, there := c[name]
+	text, _ := plain(v)
+	return there && text != "true"
 }
 
 func (n Names) roles(c Claims) []string {
@@ -141,18 +164,4 @@ func (n Names) roles(c Claims) []string {
 		}
 	}
 	return principal.Clean(roles)
-}
-
-// MFA returns how the principal proved itself to the issuer: the methods of amr
-// (RFC 8176) with commas, else the class acr.
-func MFA(c Claims) string {
-	methods, _ := c.Texts("amr")
-	methods = slices.DeleteFunc(slices.Clone(methods), func(m string) bool { return !principal.Role(m) })
-	if len(methods) > 0 {
-		return strings.Join(methods, ",")
-	}
-	if acr := c.Text("acr"); principal.Role(acr) {
-		return acr
-	}
-	return ""
 }

@@ -34,6 +34,7 @@ const (
 	Audience        principal.Reason = "jwt_audience"
 	NoSubject       principal.Reason = "jwt_no_subject"
 	SubjectName     principal.Reason = "jwt_subject_characters" // see principal.Name
+	EmailUnverified principal.Reason = "jwt_email_unverified"   // the name is an address that the issuer did not verify
 	ClaimMissing    principal.Reason = "jwt_claim_missing"      // a required claim
 	RevokedToken    principal.Reason = "jwt_revoked"
 )

@@ -33,18 +33,26 @@ func ParseRevoked(data []byte) (*Revoked, error) {
 		case len(words) == 2 && words[0] == "jti":
 			r.ids[words[1]] = true
 		case len(words) == 2 && words[0] == "sub":
-			r.subjects[words[1]] = time.Time{}
+			r.revoke(words[1], time.Time{})
 		case len(words) == 4 && words[0] == "sub" && words[2] == "before":
 			at, err := time.Parse(time.RFC3339, words[3])
 			if err != nil {
 				return nil, fmt.Errorf("line %d: the time is not one like 2027-01-31T08:00:00Z", n)
 			}
-			r.subjects[words[1]] = at
+			r.revoke(words[1], at)
 		default:
 			return nil, fmt.Errorf("line %d: it is not written: jti ID, or sub SUBJECT, or sub SUBJECT before TIME", n)
 		}
 	}
 	return r, nil
+}
+
+// revoke adds a subject. Of several times the strictest counts, whatever the order
+// of the lines.
+func (r *Revoked) revoke(subject string, before time.Time) {
+	if old, there := r.subjects[subject]; !there || !old.IsZero() && (before.IsZero() || before.After(old)) {
+		r.subjects[subject] = before
+	}
 }
 
 // has reports whether a token is on the list.

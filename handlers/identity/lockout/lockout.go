@@ -4,7 +4,9 @@
 //
 // A principal that is locked out can still log in from a network from which it
 // lately did, so that strangers cannot lock it out of its own desk. Failures
-// from there count for that pair alone.
+// from there count for that pair alone. While such a network is locked out, the
+// principal has one try there: one guesser does not lock out all who share an
+// address, and learns no more than that.
 package lockout
 
 import (
@@ -70,6 +72,7 @@ type entry struct {
 	count int64
 	since time.Time // begin of the window
 	until time.Time // locked out, if in the future
+	begun time.Time // of that lock
 	locks int       // that it had
 	seen  time.Time
 	told  bool // its lock is recorded, its end is not
@@ -101,16 +104,34 @@ func (t *Table) Locked(realm, principal, network string) time.Time {
 	var ended []Event
 	until := t.lockedUntil(Key{Network, "", network}, now, &ended)
 	if until.IsZero() && principal != "" {
-		own := realm + "\x00" + network
-		if e := t.get(Key{trust, own, principal}); e != nil && now.Sub(e.seen) < trusted {
-			until = t.lockedUntil(Key{pair, own, principal}, now, &ended)
-		} else {
-			until = t.lockedUntil(Key{Principal, realm, principal}, now, &ended)
-		}
+		until = t.lockedUntil(t.counted(realm, principal, network, now), now, &ended)
+	} else if !until.IsZero() && t.mayTry(realm, principal, network, now) {
+		until = time.Time{}
 	}
 	t.mu.Unlock()
 	t.tellAll(ended)
 	return until
+}
+
+// counted is the key under which failures of a principal at a network count.
+func (t *Table) counted(realm, principal, network string, now time.Time) Key {
+	own := realm + "\x00" + network
+	if e := t.get(Key{trust, own, principal}); e != nil && now.Sub(e.seen) < trusted {
+		return Key{pair, own, principal}
+	}
+	return Key{Principal, realm, principal}
+}
+
+// mayTry reports whether a principal may try at a network that is locked out: it
+// lately logged in there, and did not fail since the lock began.
+func (t *Table) mayTry(realm, principal, network string, now time.Time) bool {
+	key := t.counted(realm, principal, network, now)
+	lock := t.get(Key{Network, "", network})
+	if principal == "" || key.What != pair || lock == nil {
+		return false
+	}
+	e := t.get(key)
+	return e == nil || e.until.IsZero() && e.seen.Before(lock.begun)
 }
 
 // lockedUntil returns the end of a lock that is in force, and notes one that has
@@ -142,12 +163,7 @@ func (t *Table) Failed(p Policy, realm, principal, network string) {
 	var events []Event
 	t.fail(Key{Network, "", network}, p, p.NetworkFailures, now, &events)
 	if principal != "" {
-		own := realm + "\x00" + network
-		if e := t.get(Key{trust, own, principal}); e != nil && now.Sub(e.seen) < trusted {
-			t.fail(Key{pair, own, principal}, p, p.Failures, now, &events)
-		} else {
-			t.fail(Key{Principal, realm, principal}, p, p.Failures, now, &events)
-		}
+		t.fail(t.counted(realm, principal, network, now), p, p.Failures, now, &events)
 	}
 	t.mu.Unlock()
 	t.tellAll(events)
@@ -178,7 +194,7 @@ func (t *Table) fail(key Key, p Policy, most int, now time.Time, events *[]Event
 		action = "extend"
 	}
 	e.locks++
-	e.until, e.told = now.Add(length), true
+	e.begun, e.until, e.told = now, now.Add(length), true
 	*events = append(*events, Event{Key: key, Action: action, Attempts: e.count, Window: p.Window, Until: e.until, At: now})
 }
 

@@ -89,7 +89,7 @@ func TestSuccessForgetsThePrincipalsFailuresAndNotTheNetworks(t *testing.T) {
 	d.locked("alice", "n1", 0)
 	d.fail(2, "bob", "n1")
 	d.told("lock network n1 6")
-	d.locked("alice", "n1", 10*time.Minute)
+	d.locked("carol", "n1", 10*time.Minute)
 }
 
 func TestStrangersCannotLockSomebodyOutOfTheirOwnDesk(t *testing.T) {
@@ -109,6 +109,24 @@ func TestStrangersCannotLockSomebodyOutOfTheirOwnDesk(t *testing.T) {
 	if d.Trusted("r", "alice", "home") {
 		t.Error("a login of a month ago counts")
 	}
+}
+
+// TestOneGuesserDoesNotLockOutAllWhoShareAnAddress holds that whoever lately
+// logged in from a network has one try there while it is locked out.
+func TestOneGuesserDoesNotLockOutAllWhoShareAnAddress(t *testing.T) {
+	d := newDesk(t, 64)
+	d.Succeeded("r", "alice", "office")
+	d.fail(6, "", "office")
+	d.told("lock network office 6")
+	d.locked("bob", "office", 10*time.Minute)
+	d.locked("", "office", 10*time.Minute)
+	d.locked("alice", "office", 0)
+	d.fail(1, "alice", "office")
+	d.locked("alice", "office", 10*time.Minute)
+	d.Succeeded("r", "alice", "office")
+	d.locked("alice", "office", 0)
+	d.Unlock(Network, "office")
+	d.locked("bob", "office", 0)
 }
 
 func TestAFloodOfNamesNeitherGrowsTheTableNorEndsALock(t *testing.T) {

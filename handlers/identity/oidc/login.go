@@ -55,7 +55,7 @@ func (s *Source) login(w http.ResponseWriter, r *http.Request, back string) *pri
 	if r.TLS == nil {
 		return &principal.Refusal{Reason: Plaintext, Status: http.StatusForbidden}
 	}
-	d, err := s.Provider.Discovered(r.Context())
+	d, err := s.Provider.Discovered()
 	if err != nil || d.Authorization == "" || d.Token == "" {
 		return &principal.Refusal{Reason: Unreachable, Status: http.StatusServiceUnavailable, Retry: 10 * time.Second, Cause: err}
 	}
@@ -151,7 +151,7 @@ func (s *Source) callback(w http.ResponseWriter, r *http.Request) (*session.Sess
 	if refusal != nil {
 		return nil, refusal
 	}
-	d, err := s.Provider.Discovered(r.Context())
+	d, err := s.Provider.Discovered()
 	if err != nil {
 		return nil, &principal.Refusal{Reason: Unreachable, Status: http.StatusServiceUnavailable, Retry: 10 * time.Second, Cause: err}
 	}
@@ -263,7 +263,7 @@ func (s *Source) adopt(ses *session.Session, c jwt.Claims, now time.Time) *princ
 	if ses.Subject == "" {
 		return principal.Refuse(jwt.NoSubject)
 	}
-	ses.User, ses.Roles, ses.Claims, ses.MFA = p.ID, p.Roles, p.Claims, p.MFA
+	ses.User, ses.Roles, ses.Claims, ses.AMR, ses.MFA = p.ID, p.Roles, p.Claims, p.AMR, p.MFA
 	if sid := c.Text("sid"); sid != "" {
 		ses.Sid = sid
 	}

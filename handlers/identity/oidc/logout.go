@@ -69,7 +69,7 @@ func (s *Source) logout(w http.ResponseWriter, r *http.Request) *Served {
 
 // endSession is where the provider ends its session too.
 func (s *Source) endSession(r *http.Request, ses *session.Session, next string) string {
-	d, err := s.Provider.Discovered(r.Context())
+	d, err := s.Provider.Discovered()
 	if err != nil || d.EndSession == "" {
 		return next
 	}

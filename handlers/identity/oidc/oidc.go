@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -97,12 +98,17 @@ var DefaultPaths = Paths{
 // CookiePrefix begins the name of each cookie that is made here.
 const CookiePrefix = "__Host-soc2_"
 
-// Open makes the source ready.
+// Open makes the source ready. A session is one only where the same is asked of a
+// login and made of it: sites may share a client and the keys of their cookies,
+// and ask for more or less.
 func (s *Source) Open() error {
-	purpose := s.Issuer + "\x00" + s.ClientID
+	asked, err := json.Marshal([]any{s.Names, s.Require})
+	if err != nil {
+		return err
+	}
+	purpose := s.Issuer + "\x00" + s.ClientID + "\x00" + string(asked)
 	sum := sha256.Sum256([]byte(purpose))
 	s.name = hex.EncodeToString(sum[:3])
-	var err error
 	if s.sessions, err = s.Seals.Box("session " + purpose); err != nil {
 		return err
 	}

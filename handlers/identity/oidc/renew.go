@@ -97,7 +97,7 @@ func (s *Source) keep(key [sha256.Size]byte, ses *session.Session, now time.Time
 
 // refresh asks the provider. While it is away the session goes on for a time.
 func (s *Source) refresh(ctx context.Context, ses *session.Session, now time.Time) (*session.Session, *principal.Refusal) {
-	d, err := s.Provider.Discovered(ctx)
+	d, err := s.Provider.Discovered()
 	if err != nil {
 		return s.outlive(ses, now, err)
 	}

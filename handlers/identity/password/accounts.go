@@ -1,6 +1,8 @@
 package password
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"regexp"
@@ -26,9 +28,15 @@ type Account struct {
 // Accounts are accounts by name.
 type Accounts struct {
 	byName map[string]*Account
-	// stand is an account whose hash is compared with in the place of one that
-	// does not exist, so that the time tells nobody which exist.
-	stand *Account
+	list   []*Account
+}
+
+// stand is an account whose hash is compared with in the place of that of a name
+// that nobody has, so that the time tells nobody which names exist. It is always
+// the same for one name, and any for several: hashes may differ in their cost.
+func (a *Accounts) stand(name string) *Account {
+	sum := sha256.Sum256([]byte(name))
+	return a.list[binary.BigEndian.Uint64(sum[:])%uint64(len(a.list))]
 }
 
 // Parse reads accounts, in lines NAME:HASH or NAME:HASH:ROLE,ROLE. Empty lines
@@ -62,7 +70,7 @@ func newAccounts(list []*Account) (*Accounts, error) {
 	if len(list) == 0 {
 		return nil, errors.New("there is no account")
 	}
-	accounts := &Accounts{byName: make(map[string]*Account, len(list)), stand: list[0]}
+	accounts := &Accounts{byName: make(map[string]*Account, len(list)), list: list}
 	for _, a := range list {
 		if accounts.byName[a.Name] != nil {
 			return nil, fmt.Errorf("the account %q is there twice", a.Name)
@@ -95,7 +103,7 @@ func (a *Account) check() error {
 	if err := a.checkHash(); err != nil {
 		return fmt.Errorf("account %q: %w", a.Name, err)
 	}
-	p := principal.Principal{ID: a.Name, Method: principal.Password, Roles: principal.Clean(a.Roles), MFA: "pwd"}
+	p := principal.Principal{ID: a.Name, Method: principal.Password, Roles: principal.Clean(a.Roles), AMR: []string{"pwd"}}
 	a.user = p.User()
 	return nil
 }

@@ -116,7 +116,11 @@ func (s *Source) admit(r *http.Request, name, password string) (*caddyauth.User,
 		s.Gate.Leave(0, false)
 		return nil, lockedOut(wait, candidate)
 	}
-	right, err := s.hash(accounts, account, password)
+	with := account
+	if with == nil {
+		with = accounts.stand(name)
+	}
+	right, err := s.hash(with, password, account != nil)
 	if !right {
 		s.Guard.Failed(r, subject)
 		return nil, &principal.Refusal{Reason: Wrong, Candidate: candidate, Cause: err}
@@ -126,16 +130,13 @@ func (s *Source) admit(r *http.Request, name, password string) (*caddyauth.User,
 	return &account.user, nil
 }
 
-// hash compares, also where there is no account, and leaves the gate.
-func (s *Source) hash(accounts *Accounts, account *Account, password string) (right bool, err error) {
-	with := account
-	if with == nil {
-		with = accounts.stand
-	}
+// hash compares a password with that of an account, and leaves the gate. One that
+// is only for the time that it takes is always wrong.
+func (s *Source) hash(with *Account, password string, own bool) (right bool, err error) {
 	begin := time.Now() // what it costs, not what time it is
 	defer func() { s.Gate.Leave(time.Since(begin), !right) }()
 	same, err := with.compare.Compare([]byte(with.Hash), []byte(password))
-	return same && account != nil && err == nil, err
+	return same && own && err == nil, err
 }
 
 func lockedOut(wait time.Duration, candidate string) *principal.Refusal {

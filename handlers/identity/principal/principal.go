@@ -33,21 +33,23 @@ type Principal struct {
 	Roles    []string          // as the source gives them
 	Claims   map[string]string // what else the source says, by name
 	IssuedAt time.Time         // of the credential, or of the login; zero if not known
-	MFA      string            // authentication methods (amr, RFC 8176), else the context class (acr); empty if not known
+	AMR      []string          // methods of authentication (RFC 8176), as far as they are known
+	MFA      bool              // by more than one factor
 }
 
 // User is what Caddy's placeholders {http.auth.user.*} are made of: id, roles
-// (with commas), method, issued_at (seconds since 1970), mfa, and claim.NAME.
-// What is not known is not in it.
+// (with commas), method, mfa (true or false), amr (with commas), issued_at
+// (seconds since 1970), and claim.NAME. What is not known is not in it.
 func (p *Principal) User() caddyauth.User {
-	data := make(map[string]string, 4+len(p.Claims))
+	data := make(map[string]string, 5+len(p.Claims))
 	data["method"] = string(p.Method)
 	data["roles"] = strings.Join(p.Roles, ",")
 	if !p.IssuedAt.IsZero() {
 		data["issued_at"] = strconv.FormatInt(p.IssuedAt.Unix(), 10)
 	}
-	if p.MFA != "" {
-		data["mfa"] = p.MFA
+	data["mfa"] = strconv.FormatBool(p.MFA)
+	if len(p.AMR) > 0 {
+		data["amr"] = strings.Join(p.AMR, ",")
 	}
 	for name, value := range p.Claims {
 		data["claim."+name] = value
@@ -108,17 +110,28 @@ func oneScript(text string) bool {
 		if !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) {
 			return false
 		}
-		for _, table := range scripts {
-			if !unicode.Is(table, r) {
-				continue
-			}
-			if script != nil && script != table {
-				return false
-			}
+		table := scriptOf(r)
+		if script != nil && table != nil && script != table {
+			return false
+		}
+		if table != nil {
 			script = table
 		}
 	}
 	return true
+}
+
+// scriptOf is the script of a character; none if it goes with all.
+func scriptOf(r rune) *unicode.RangeTable {
+	if r < utf8.RuneSelf { // a letter: others were not asked for
+		return unicode.Latin
+	}
+	for _, table := range scripts {
+		if unicode.Is(table, r) {
+			return table
+		}
+	}
+	return nil
 }
 
 // Clean returns the roles that can be, each once, at most MaxRoles.

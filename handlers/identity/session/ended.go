@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,22 +22,25 @@ import (
 type Ended struct {
 	path string // empty: in memory alone
 
-	mu sync.Mutex // guards the field below
-	m  map[string]ended
+	mu   sync.Mutex // guards the fields below
+	m    map[string]ended
+	seen map[string]int64 // what happens once: unix seconds, when it can be forgotten
 }
 
 // ended is what was logged out.
 type ended struct {
 	Before int64 `json:"before,omitempty"` // unix seconds: sessions that began until then; 0: all
 	Until  int64 `json:"until"`            // unix seconds: when it can be forgotten
+
+	written bool
 }
 
-// maxEnded is how many logouts are remembered.
+// maxEnded is how many logouts are remembered, and how much that happens once.
 const maxEnded = 50_000
 
 // OpenEnded reads what was logged out from a file, if there is one.
 func OpenEnded(path string) (*Ended, error) {
-	e := &Ended{path: path, m: map[string]ended{}}
+	e := &Ended{path: path, m: map[string]ended{}, seen: map[string]int64{}}
 	if path == "" {
 		return e, nil
 	}
@@ -57,16 +62,20 @@ func OpenEnded(path string) (*Ended, error) {
 
 // The prefixes of what is logged out.
 const (
-	bySession = "session "
-	bySid     = "sid "
-	bySubject = "sub "
+	bySession  = "session "
+	bySid      = "sid "
+	bySubject  = "sub "
+	byNameless = "nameless " // of a subject, those of which the provider gave no sid
 )
 
 // Has reports whether a session was logged out.
 func (e *Ended) Has(s *Session) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.has(bySession+s.ID, s) || s.Sid != "" && e.has(bySid+s.Sid, s) || e.has(bySubject+s.Subject, s)
+	if s.Sid != "" && e.has(bySid+s.Sid, s) || s.Sid == "" && e.has(byNameless+s.Subject, s) {
+		return true
+	}
+	return e.has(bySession+s.ID, s) || e.has(bySubject+s.Subject, s)
 }
 
 func (e *Ended) has(key string, s *Session) bool {
@@ -75,39 +84,54 @@ func (e *Ended) has(key string, s *Session) bool {
 }
 
 // Session logs one session out. What it returns is that this could not be
-// written down.
+// written down. One that is out already costs nothing: it does not come back, so
+// that it need not be remembered for longer.
 func (e *Ended) Session(id string, now time.Time, keep time.Duration) error {
-	return e.add(bySession+id, ended{Until: now.Add(keep).Unix()}, now)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.m[bySession+id].written {
+		return nil
+	}
+	return e.add(now, map[string]ended{bySession + id: {Until: now.Add(keep).Unix()}})
 }
 
 // Provider logs out the sessions of a provider's session, or if that is empty,
-// all that a subject has now.
+// all that a subject has now. Sessions of the subject of which it is not known
+// which of the provider's they are of end with any of them.
 func (e *Ended) Provider(sid, subject string, now time.Time, keep time.Duration) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	until := now.Add(keep).Unix()
-	if sid != "" {
-		return e.add(bySid+sid, ended{Until: until}, now)
+	if sid == "" {
+		return e.add(now, map[string]ended{bySubject + subject: {Before: now.Unix(), Until: until}})
 	}
-	return e.add(bySubject+subject, ended{Before: now.Unix(), Until: until}, now)
+	out := map[string]ended{bySid + sid: {Until: until}}
+	if subject != "" {
+		out[byNameless+subject] = ended{Before: now.Unix(), Until: until}
+	}
+	return e.add(now, out)
 }
 
 // Once reports whether something is seen for the first time. It is remembered in
-// memory alone, as long as it says.
+// memory alone, as long as it says, and apart from logouts, because anybody can
+// begin a login.
 func (e *Ended) Once(what string, now time.Time, keep time.Duration) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if x, there := e.m["once "+what]; there && now.Unix() < x.Until {
+	if until, there := e.seen[what]; there && now.Unix() < until {
 		return false
 	}
-	e.room(now)
-	e.m["once "+what] = ended{Until: now.Add(keep).Unix() + 1}
+	room(e.seen, now, func(until int64) int64 { return until })
+	e.seen[what] = now.Add(keep).Unix() + 1
 	return true
 }
 
-func (e *Ended) add(key string, x ended, now time.Time) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.room(now)
-	e.m[key] = x
+// add adds what was logged out. The caller holds the lock.
+func (e *Ended) add(now time.Time, out map[string]ended) error {
+	for key, x := range out {
+		room(e.m, now, func(x ended) int64 { return x.Until })
+		e.m[key] = x
+	}
 	if e.path == "" {
 		return nil
 	}
@@ -115,26 +139,36 @@ func (e *Ended) add(key string, x ended, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(durable.OS{}, e.path, data)
+	if err := durable.WriteFile(durable.OS{}, e.path, data); err != nil {
+		return err
+	}
+	for key, x := range out {
+		x.written = true
+		e.m[key] = x
+	}
+	return nil
 }
 
-// room forgets what is of no more use, and if that is not enough, what would be
-// first.
-func (e *Ended) room(now time.Time) {
-	if len(e.m) < maxEnded {
+// room makes room in a full map: it forgets what is of no more use, or if nothing
+// is, the sixteenth that will be first.
+func room[T any](m map[string]T, now time.Time, until func(T) int64) {
+	if len(m) < maxEnded {
 		return
 	}
-	first, at := "", int64(0)
-	for key, x := range e.m {
-		if now.Unix() >= x.Until {
-			delete(e.m, key)
-			continue
-		}
-		if first == "" || x.Until < at {
-			first, at = key, x.Until
-		}
+	maps.DeleteFunc(m, func(_ string, x T) bool { return now.Unix() >= until(x) })
+	if len(m) < maxEnded {
+		return
 	}
-	if len(e.m) >= maxEnded {
-		delete(e.m, first)
+	ends := make([]int64, 0, len(m))
+	for _, x := range m {
+		ends = append(ends, until(x))
+	}
+	slices.Sort(ends)
+	least, left := ends[len(ends)/16], len(ends)/16
+	for key, x := range m {
+		if left > 0 && until(x) <= least {
+			delete(m, key)
+			left--
+		}
 	}
 }

@@ -16,7 +16,8 @@ type Session struct {
 	Subject string            `json:"s"` // claim sub
 	Roles   []string          `json:"r,omitempty"`
 	Claims  map[string]string `json:"c,omitempty"`
-	MFA     string            `json:"m,omitempty"`
+	AMR     []string          `json:"m,omitempty"`
+	MFA     bool              `json:"x,omitempty"` // more than one factor
 	Sid     string            `json:"d,omitempty"` // of the provider's session
 	Login   int64             `json:"l"`           // unix seconds, when the provider saw the user
 	Begun   int64             `json:"b"`           // unix seconds, when the session began
@@ -104,6 +105,6 @@ func (b *Box) OpenSession(text string) (*Session, error) {
 // Principal is who the session is of.
 func (s *Session) Principal() *principal.Principal {
 	return &principal.Principal{
-		ID: s.User, Method: principal.OIDC, Roles: s.Roles, Claims: s.Claims, IssuedAt: time.Unix(s.Login, 0), MFA: s.MFA,
+		ID: s.User, Method: principal.OIDC, Roles: s.Roles, Claims: s.Claims, IssuedAt: time.Unix(s.Login, 0), AMR: s.AMR, MFA: s.MFA,
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -163,6 +164,86 @@ func TestALogoutOutlivesARestart(t *testing.T) {
 	}
 	if !e.Once("x", now, time.Minute) || e.Once("x", now, time.Minute) || !e.Once("x", now.Add(2*time.Minute), time.Minute) {
 		t.Error("once is not once")
+	}
+}
+
+// TestWhatIsNotLoggedOutIsNotWritten holds that only logouts cost the disk, and
+// each once.
+func TestWhatIsNotLoggedOutIsNotWritten(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	path := filepath.Join(t.TempDir(), "logouts.json")
+	e, err := OpenEnded(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Once("login x", now, time.Hour)
+	look := func() os.FileInfo {
+		t.Helper()
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	logout := func(id string) {
+		t.Helper()
+		if err := e.Session(id, now, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	logout("1")
+	first := look()
+	if data, _ := os.ReadFile(path); strings.Contains(string(data), "login x") {
+		t.Errorf("%s", data)
+	}
+	logout("1")
+	if !os.SameFile(first, look()) {
+		t.Error("a logout is written twice")
+	}
+	logout("2")
+	if os.SameFile(first, look()) {
+		t.Error("another logout is not written")
+	}
+}
+
+// TestLogoutsOutliveAFloodOfLogins holds that logins that anybody begins take no
+// room from logouts, not even from those that end sooner.
+func TestLogoutsOutliveAFloodOfLogins(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	e, _ := OpenEnded("")
+	if err := e.Session("1", now, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	for i := range maxEnded + 10 {
+		e.Once(strconv.Itoa(i), now, time.Hour)
+	}
+	if !e.Has(&Session{ID: "1", Begun: now.Unix()}) {
+		t.Error("a logout is forgotten")
+	}
+	if len(e.seen) > maxEnded {
+		t.Error(len(e.seen), "are remembered")
+	}
+}
+
+func TestALogoutOfASubjectReachesSessionsWithoutTheProvidersName(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	e, _ := OpenEnded("")
+	if err := e.Provider("p1", "alice", now, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		Session
+		out bool
+	}{
+		"that session":      {Session{ID: "1", Sid: "p1", Subject: "alice", Begun: now.Unix()}, true},
+		"without a name":    {Session{ID: "2", Subject: "alice", Begun: now.Unix()}, true},
+		"another":           {Session{ID: "3", Sid: "p2", Subject: "alice", Begun: now.Unix()}, false},
+		"somebody else's":   {Session{ID: "4", Subject: "bob", Begun: now.Unix()}, false},
+		"one that is later": {Session{ID: "5", Subject: "alice", Begun: now.Unix() + 1}, false},
+	} {
+		if e.Has(&c.Session) != c.out {
+			t.Errorf("%s: logged out is %v", name, !c.out)
+		}
 	}
 }
 
