@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,7 +32,8 @@ type bench struct {
 	t    *testing.T
 	dir  string
 	cfg  audit.Config
-	all  [][]byte // records
+	now  atomic.Int64 // the log's clock: when the last request ended, as Unix seconds
+	all  [][]byte     // records
 	kind []string
 	at   []time.Time
 }
@@ -43,7 +45,9 @@ func newBench(t *testing.T, origin string, n int) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{t: t, dir: filepath.Join(t.TempDir(), "log")}
-	b.cfg = audit.Config{Dir: b.dir, Key: key, SegmentBytes: 64 << 10, CheckpointEvery: time.Hour, Now: func() time.Time { return began }}
+	b.now.Store(began.Unix())
+	now := func() time.Time { return time.Unix(b.now.Load(), 0).UTC() }
+	b.cfg = audit.Config{Dir: b.dir, Key: key, SegmentBytes: 64 << 10, CheckpointEvery: time.Hour, Now: now}
 	b.grow(n)
 	return b
 }
@@ -58,6 +62,7 @@ func (b *bench) grow(n int) {
 	for i := range n {
 		took := time.Duration(i%10) * 10 * time.Second
 		start := began.Add(time.Duration(i)*time.Second - took)
+		b.now.Store(start.Add(took).Unix())
 		ev := audit.Event{ID: audit.NewID(start), Start: start, Duration: took, Path: "/", Method: "GET", Status: 200}
 		add := log.Enqueue
 		if i%100 == 0 {
