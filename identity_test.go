@@ -240,26 +240,32 @@ func TestEachRefusalHasItsReasonInTheRecord(t *testing.T) {
 // unlocks lets the network in again through the admin API.
 func (i *identities) unlocks() {
 	i.t.Helper()
-	call := func(route int, method, body string) *httptest.ResponseRecorder {
-		i.t.Helper()
+	mux := http.NewServeMux()
+	for _, route := range new(identity.Admin).Routes() {
+		mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) {
+			if err := route.Handler.ServeHTTP(w, r); err != nil {
+				i.t.Error(err)
+			}
+		})
+	}
+	const list, unlock = "/soc2/v1/lockouts", "/soc2/v1/lockouts/unlock"
+	call := func(path, method, body string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
-		if err := new(identity.Admin).Routes()[route].Handler.ServeHTTP(w, httptest.NewRequest(method, "/", strings.NewReader(body))); err != nil {
-			i.t.Fatal(err)
-		}
+		mux.ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader(body)))
 		return w
 	}
-	if w := call(0, "GET", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"what":"network","subject":"127.0.0.1"`) || strings.Contains(w.Body.String(), "carol") {
+	if w := call(list, "GET", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"what":"network","subject":"127.0.0.1"`) || strings.Contains(w.Body.String(), "carol") {
 		i.t.Error(w.Code, w.Body)
 	}
 	for body, want := range map[string]int{``: 400, `{"what":"all","subject":"x"}`: 400, `{"what":"network","subject":"127.0.0.1"}`: 400, `{"what":"principal","subject":"dave","reason":"r"}`: 404} {
-		if w := call(1, "POST", body); w.Code != want {
+		if w := call(unlock, "POST", body); w.Code != want {
 			i.t.Error(body, w.Code, w.Body)
 		}
 	}
-	if w := call(1, "GET", ""); w.Code != 405 {
+	if w := call(unlock, "GET", ""); w.Code != 405 {
 		i.t.Error(w.Code)
 	}
-	if w := call(1, "POST", `{"what":"network","subject":"127.0.0.1","reason":"ticket 4711"}`); w.Code != 200 {
+	if w := call(unlock, "POST", `{"what":"network","subject":"127.0.0.1","reason":"ticket 4711"}`); w.Code != 200 {
 		i.t.Error(w.Code, w.Body)
 	}
 }
