@@ -39,7 +39,7 @@ func (w *watcher) prepare(ctx context.Context, m *Monitor) {
 		}
 	}
 	book := ledger.Current()
-	if book == nil || !book.Hold() || w.facts.log != nil {
+	if w.facts.log != nil || book == nil || !book.Hold() {
 		return
 	}
 	defer book.Release()
