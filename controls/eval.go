@@ -20,6 +20,7 @@ type eval struct {
 	noticed  []Evidence // what is worth a warning
 	total    int        // things found, also those that are not in found
 	next     time.Time
+	steps    int // handlers that were followed
 }
 
 // maxEvidence is how much a result shows of what was found.
@@ -43,6 +44,21 @@ func (e *eval) run() {
 func (e *eval) end(r Result, format string, args ...any) {
 	e.result, e.summary = r, fmt.Sprintf(format, args...)
 	panic(stop{})
+}
+
+// maxSteps bounds how many handlers a check follows: named routes may invoke one
+// another in more ways than there is time for.
+const maxSteps = 200_000
+
+// step counts a handler that is followed, and ends the check after too many.
+func (e *eval) step() {
+	if e.steps++; e.steps <= maxSteps {
+		return
+	}
+	if e.total > 0 {
+		e.end(Fail, "%d found in %d handlers, and the routes go on: %s", e.total, maxSteps, e.found[0].text())
+	}
+	e.end(Unknown, "the routes invoke one another in too many ways to be followed")
 }
 
 // bad notes that something that was examined is not as it has to be.
@@ -122,6 +138,9 @@ func (e *eval) number(name string) float64 {
 func (e *eval) config() *view {
 	if e.view == nil {
 		e.end(Unknown, "the configuration that runs is not known")
+	}
+	if len(e.view.twice) > 0 {
+		e.end(Unknown, "the configuration has %s in several spellings, which are one member to Caddy: write it once", e.view.twice[0])
 	}
 	return e.view
 }
