@@ -91,6 +91,18 @@ func TestStrangersAreSeenHoweverTheyWriteThePath(t *testing.T) {
 	}
 }
 
+// TestMethodsOfClientsAreNotKept sends one that is no word.
+func TestMethodsOfClientsAreNotKept(t *testing.T) {
+	tally := NewTally(time.Unix(1, 0))
+	tally.Set(&Settings{Thresholds: map[string]map[string][]string{"ACC-001": {"paths": {"/admin/*"}}}})
+	tally.Request(&audit.Event{Start: time.Unix(2, 0), Method: strings.Repeat("X", 1<<20), Path: "/admin/x", Server: "s", Status: 200, TLS: audit.TLS{Version: "1.3"}}, nil)
+	var s Server
+	tally.Facts(&s)
+	if list := s.Traffic.Sightings[SeenStranger]; len(list) != 1 || list[0].What != "another method on s" {
+		t.Errorf("%.100v", list)
+	}
+}
+
 // TestManySightingsDoNotHideAnother has one caller call once, and another one
 // for hours.
 func TestManySightingsDoNotHideAnother(t *testing.T) {

@@ -186,12 +186,21 @@ func (t *Tally) Request(ev *audit.Event, sent http.Header) {
 	if len(r.protected) > 0 && ev.Path != "" && pathMatches(r.protected, requestPath(ev.Path)) {
 		t.protected.Add(1)
 		if (ev.Status >= 200 && ev.Status < 300 || ev.Status == http.StatusSwitchingProtocols) && ev.User == "" && ev.TLS.ClientCert == "" {
-			t.See(SeenStranger, now, ev.Method+" on "+ev.Server, 1)
+			t.See(SeenStranger, now, method(ev.Method)+" on "+ev.Server, 1)
 		}
 	}
 	if sent != nil && ev.Status >= 200 && ev.End != audit.EndHijacked {
 		t.response(ev, sent, r, now)
 	}
+}
+
+// method names a method of a request. Clients may send any text as one.
+func method(s string) string {
+	switch s {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodConnect, http.MethodTrace:
+		return s
+	}
+	return "another method"
 }
 
 func (t *Tally) plain(ev *audit.Event, now time.Time) {
@@ -243,7 +252,7 @@ func (t *Tally) response(ev *audit.Event, sent http.Header, r *rules, now time.T
 	if ev.Cache == "hit" {
 		t.hits.Add(1)
 		if ev.User != "" || len(sent["Set-Cookie"]) > 0 || private(sent["Cache-Control"]) {
-			t.See(SeenCached, now, ev.Method+" on "+ev.Server, 1)
+			t.See(SeenCached, now, method(ev.Method)+" on "+ev.Server, 1)
 		}
 	}
 }
