@@ -43,6 +43,9 @@ func (c *chain) follow(routes any, pointer string, passed bool, depth int) bool 
 }
 
 func (c *chain) handlers(list any, pointer string, passed bool, depth int) bool {
+	if depth > maxDepth {
+		return passed // a route that invokes itself: Caddy does not come back from it
+	}
 	for i, h := range objects(list) {
 		c.e.step()
 		where := pointer + "/" + strconv.Itoa(i)

@@ -114,19 +114,22 @@ func (h *happened) change(r *audit.ConfigChange) {
 // there: whoever makes many does not hide one.
 func (h *happened) keep(c Change) {
 	h.changes = append(h.changes, c)
-	if n := len(h.changes) - maxChanges; n > 0 {
-		for _, gone := range h.changes[:n] {
-			if gone.Time.After(h.dropped) {
-				h.dropped = gone.Time
-			}
-		}
-		h.changes = append([]Change(nil), h.changes[n:]...)
+	if len(h.changes) <= maxChanges {
+		return
 	}
+	rest := bounded(h.changes, maxChanges)
+	for _, gone := range h.changes[:len(h.changes)-len(rest)] {
+		if gone.Time.After(h.dropped) {
+			h.dropped = gone.Time
+		}
+	}
+	h.changes = rest
 }
 
+// bounded takes a quarter of a list away that has become too long.
 func bounded[T any](list []T, most int) []T {
-	if n := len(list) - most; n > 0 {
-		return append([]T(nil), list[n:]...)
+	if len(list) > most {
+		return append(make([]T, 0, most+1), list[len(list)-most*3/4:]...)
 	}
 	return list
 }
