@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -197,21 +196,9 @@ func checkServer(cmd *cobra.Command) (*controls.Report, error) {
 // ask asks the admin API, also one on a Unix socket, and returns its answer.
 func ask(cmd *cobra.Command, method, path string) ([]byte, error) {
 	address, _ := cmd.Flags().GetString("address")
-	host, transport := address, &http.Transport{DisableKeepAlives: true}
-	if network, socket, ok := strings.Cut(address, "/"); ok && (network == "unix" || network == "soc2unix") {
-		socket, _, _ = strings.Cut(socket, "|")
-		host = "localhost"
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		}
-	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+host+"/soc2/v1"+path, nil)
-	if err != nil {
-		return nil, fmt.Errorf("--address: %w", err)
-	}
-	resp, err := (&http.Client{Transport: transport}).Do(req)
+	resp, err := askAdmin(ctx, address, method, path, nil)
 	if err != nil {
 		return nil, fmt.Errorf("asking the running server: %w: start it, name its admin API with --address, or a configuration with --config", err)
 	}

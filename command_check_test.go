@@ -131,3 +131,17 @@ func TestExplainAndCriteriaAreComplete(t *testing.T) {
 		t.Error("nothing is not assessed")
 	}
 }
+
+// TestConfigurationsThatAreShippedCloseTheAdminEndpoint makes check ADM-001 on
+// those that are meant to be used.
+func TestConfigurationsThatAreShippedCloseTheAdminEndpoint(t *testing.T) {
+	for _, file := range []string{"deploy/Caddyfile", "examples/node-app/Caddyfile"} {
+		r, err := checkConfig(nil, file, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f := r.Check("ADM-001"); f.Result != controls.Pass {
+			t.Errorf("%s: %s: %s", file, f.Result, f.Summary)
+		}
+	}
+}

@@ -1,7 +1,6 @@
 package soc2
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,7 +85,7 @@ const adminAddress = "localhost:2019"
 
 // ordering adds the flags of a command that orders something.
 func ordering(cmd *cobra.Command) *cobra.Command {
-	cmd.Flags().String("address", adminAddress, "address of the admin API")
+	cmd.Flags().String("address", adminAddress, "address of the admin API: HOST:PORT, or unix//PATH")
 	cmd.Flags().String("by", os.Getenv("USER"), "who orders it; default: $USER")
 	cmd.Flags().String("reason", "", "why")
 	return cmd
@@ -115,12 +114,7 @@ const maxAnswer = 1 << 20
 // call asks the admin API and prints its answer.
 func call(cmd *cobra.Command, method, path string, body []byte) (int, error) {
 	address, _ := cmd.Flags().GetString("address")
-	req, err := http.NewRequestWithContext(cmd.Context(), method, "http://"+address+"/soc2/v1"+path, bytes.NewReader(body))
-	if err != nil {
-		return 2, fmt.Errorf("--address: %w", err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := askAdmin(cmd.Context(), address, method, path, body)
 	if err != nil {
 		return 1, fmt.Errorf("asking the running server: %w: start it, or name its admin API with --address", err)
 	}

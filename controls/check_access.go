@@ -2,6 +2,7 @@ package controls
 
 import (
 	"encoding/base64"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -18,8 +19,11 @@ func protectedRoutes(e *eval) {
 	for i := range v.servers {
 		s := &v.servers[i]
 		for _, pattern := range e.texts("paths") {
-			t := trip{e: e, server: s, path: sample(pattern)}
-			t.follow(s.raw["routes"], s.pointer+"/routes", demandsCerts(s), 0)
+			t := trip{e: e, server: s, pattern: strings.ToLower(pattern)}
+			certs := s.demandsCerts(v)
+			t.follow(s.raw["routes"], s.pointer+"/routes", certs, 0)
+			t.refused = true
+			t.follow(member(s.raw, "errors")["routes"], s.pointer+"/errors/routes", certs, 0)
 			if t.served {
 				e.examined++
 			}
@@ -29,26 +33,25 @@ func protectedRoutes(e *eval) {
 }
 
 // demandsCerts reports whether no connection to a server comes without a
-// verified client certificate.
-func demandsCerts(s *server) bool {
-	return len(s.policies) > 0 && !slices.ContainsFunc(s.policies, func(p object) bool { _, demands := clientCerts(p); return !demands })
+// verified client certificate. On the HTTP port there is no TLS.
+func (s *server) demandsCerts(v *view) bool {
+	return len(s.policies) > 0 && !slices.ContainsFunc(s.policies, func(p object) bool { _, demands := clientCerts(p); return !demands }) &&
+		!slices.ContainsFunc(s.listen, v.hasHTTPPort)
 }
 
-// sample is a path that a pattern matches.
-func sample(pattern string) string { return strings.ReplaceAll(pattern, "*", "x") }
-
-// trip follows a request for a path through the routes of a server. What
-// matchers other than path say cannot be known: where they stand, the request
-// is followed both ways.
+// trip follows requests for the paths of a pattern through the routes of a
+// server. What matchers other than path say cannot be known, nor which of the
+// paths it is: where that decides, requests are followed both ways.
 type trip struct {
-	e      *eval
-	server *server
-	path   string
-	served bool // it came to a handler that serves it
+	e       *eval
+	server  *server
+	pattern string
+	refused bool // in the error routes, where those come that were refused
+	served  bool // it came to a handler that serves it
 }
 
-// follow follows the request through routes. known is whether an authenticator
-// was passed for sure. It returns that, and whether the request surely ends in
+// follow follows the requests through routes. known is whether an authenticator
+// was passed for sure. It returns that, and whether the requests surely end in
 // the routes.
 func (t *trip) follow(routes any, pointer string, known bool, depth int) (bool, bool) {
 	taken := map[string]bool{}
@@ -76,10 +79,13 @@ func (t *trip) follow(routes any, pointer string, known bool, depth int) (bool, 
 
 func (t *trip) handlers(list any, pointer string, known bool, depth int) (bool, bool) {
 	for i, h := range objects(list) {
+		t.e.step()
 		where := pointer + "/" + strconv.Itoa(i)
 		switch name := text(h, "handler"); name {
-		case "authentication", "soc2_access":
-			known = true
+		case "authentication", "soc2_auth", "soc2_access":
+			known = known || t.refusesStrangers(h)
+		case "rewrite":
+			known = known || t.refused && text(h, "uri") != "" // it is another path, that of an error page
 		case "subroute":
 			var ends bool
 			if known, ends = t.follow(h["routes"], where+"/routes", known, depth+1); ends {
@@ -97,10 +103,7 @@ func (t *trip) handlers(list any, pointer string, known bool, depth int) (bool, 
 				known = true
 				continue
 			}
-			t.served = true
-			if !known {
-				t.e.bad(where, "serves %s with %s before any authenticator", t.path, name)
-			}
+			t.serves(where, name, known)
 			if !flag(h, "pass_thru") {
 				return known, true
 			}
@@ -109,6 +112,33 @@ func (t *trip) handlers(list any, pointer string, known bool, depth int) (bool, 
 		}
 	}
 	return known, false
+}
+
+func (t *trip) serves(where, handler string, known bool) {
+	t.served = t.served || !t.refused
+	switch {
+	case known:
+	case t.refused:
+		t.e.bad(where, "serves %s with %s to who was refused: error routes keep the path unless they rewrite it", t.pattern, handler)
+	default:
+		t.e.bad(where, "serves %s with %s before any authenticator", t.pattern, handler)
+	}
+}
+
+// refusesStrangers reports whether a handler lets no request without a principal
+// go on to the paths.
+func (t *trip) refusesStrangers(h object) bool {
+	switch text(h, "handler") {
+	case "authentication":
+		return !flag(h, "providers", "soc2", "optional")
+	case "soc2_auth":
+		return !flag(h, "optional")
+	}
+	return text(h, "mode") != "shadow" && !slices.ContainsFunc(objects(h["rules"]), func(r object) bool {
+		paths := texts(r["paths"])
+		return flag(r, "anonymous") && !flag(r, "shadow") && text(r, "effect") != "deny" &&
+			(len(paths) == 0 || slices.ContainsFunc(paths, func(p string) bool { return overlap(p, t.pattern) || overlap(strings.TrimSuffix(p, "/*"), t.pattern) }))
+	})
 }
 
 // asksFirst reports whether a reverse_proxy is a forward_auth: it sends a GET
@@ -128,8 +158,8 @@ func asksFirst(h object) bool {
 	return false
 }
 
-// matches reports whether a request may match sets of matchers, and whether it
-// does for sure.
+// matches reports whether some of the requests may match sets of matchers, and
+// whether all of them do for sure.
 func (t *trip) matches(sets any) (may, sure bool) {
 	list := objects(sets)
 	if len(list) == 0 {
@@ -138,56 +168,29 @@ func (t *trip) matches(sets any) (may, sure bool) {
 	for _, set := range list {
 		setMay, setSure := true, true
 		for name, m := range set {
-			if name == "path" {
-				setMay = setMay && pathMatches(texts(m), t.path)
-			} else {
+			if name != "path" {
 				setSure = false
+				continue
 			}
+			patterns := texts(m)
+			setMay = setMay && slices.ContainsFunc(patterns, func(p string) bool { return overlap(p, t.pattern) })
+			setSure = setSure && pathMatches(patterns, sample(t.pattern))
 		}
 		may, sure = may || setMay, sure || setMay && setSure
 	}
 	return may, sure
 }
 
-// pathMatches reports whether one of Caddy's patterns of paths matches.
-func pathMatches(patterns []string, path string) bool {
-	path = strings.ToLower(path)
-	return slices.ContainsFunc(patterns, func(p string) bool {
-		p = strings.ToLower(p)
-		head, star := strings.CutSuffix(p, "*")
-		tail, front := strings.CutPrefix(p, "*")
-		switch {
-		case p == "*":
-			return true
-		case star && front:
-			return strings.Contains(path, strings.TrimSuffix(tail, "*"))
-		case star && !strings.Contains(head, "*"):
-			return strings.HasPrefix(path, head)
-		case front && !strings.Contains(tail, "*"):
-			return strings.HasSuffix(path, tail)
-		case strings.Contains(p, "*"):
-			first, last, _ := strings.Cut(p, "*")
-			return strings.HasPrefix(path, first) && strings.HasSuffix(path, last[strings.LastIndexByte(last, '*')+1:])
-		}
-		return path == p
-	})
-}
-
 func principals(e *eval) {
 	t := &e.server().Traffic
-	for _, entry := range e.texts("removed") {
-		name, date, ok := strings.Cut(entry, "@")
-		for i := strings.LastIndexByte(entry, '@'); ok && i > len(name); { // names may have one
-			name, date = entry[:i], entry[i+1:]
-			break
-		}
-		when, err := time.Parse(time.DateOnly, date)
+	for _, entry := range e.texts(thresholdRemoved) {
+		name, when, err := removal(entry)
 		if err != nil {
-			e.end(Unknown, "the threshold removed has %q, and is written NAME@2026-01-31", entry)
+			e.end(Unknown, "the threshold removed: %s", err)
 		}
 		e.examined++
 		if seen, ok := t.Accounts[name]; ok && seen.After(when) && e.within(seen) {
-			e.add(Evidence{Where: name, What: "made requests after it was removed on " + date, Time: seen})
+			e.add(Evidence{Where: name, What: "made requests after it was removed on " + when.Format(time.DateOnly), Time: seen})
 		}
 	}
 	idle := e.duration("idle")
@@ -205,6 +208,19 @@ func principals(e *eval) {
 	e.conclude("principals")
 }
 
+// removal reads the name of a principal, which may have an @, and the day on
+// which it was removed.
+func removal(entry string) (name string, when time.Time, err error) {
+	i := strings.LastIndexByte(entry, '@')
+	if i > 0 {
+		when, err = time.Parse(time.DateOnly, entry[i+1:])
+	}
+	if i <= 0 || err != nil {
+		return "", time.Time{}, fmt.Errorf("%q is not written NAME@2026-01-31", entry)
+	}
+	return entry[:i], when, nil
+}
+
 // accounts returns the users of basic authentication in a configuration.
 func accounts(v *view) (list []string) {
 	for _, h := range v.all("authentication") {
@@ -218,6 +234,19 @@ func accounts(v *view) (list []string) {
 	return slices.Compact(list)
 }
 
+// ownNetworks are the private, loopback and link-local networks.
+var ownNetworks = []netip.Prefix{
+	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"),
+	netip.MustParsePrefix("fc00::/7"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("::1/128"),
+}
+
+// own reports whether all of a range is in one of the own networks: 10.0.0.0/0
+// begins in one, and is everybody.
+func own(p netip.Prefix) bool {
+	return slices.ContainsFunc(ownNetworks, func(n netip.Prefix) bool { return p.Bits() >= n.Bits() && n.Contains(p.Addr()) })
+}
+
 func trustedProxies(e *eval) {
 	v := e.config()
 	for i := range v.servers {
@@ -229,7 +258,7 @@ func trustedProxies(e *eval) {
 		}
 		for _, r := range texts(trusted["ranges"]) {
 			p, err := netip.ParsePrefix(r)
-			if err != nil || p.Addr().IsPrivate() || p.Addr().IsLoopback() {
+			if err != nil || own(p) {
 				continue // one address, or a network of one's own
 			}
 			least := e.number("v4_bits")
@@ -252,7 +281,20 @@ var credentialKey = redact.Key("controls")
 
 // harmless are places whose values look like secrets, and are none: public keys,
 // hashes and certificates.
-var harmless = []string{"/apps/soc2/", "/admin/remote/", "/trusted_ca_certs", "/trusted_leaf_certs", "/ca/", "/client_authentication/", "/root_ca_pem"}
+var harmless = []string{"/admin/remote/", "/trusted_ca_certs", "/trusted_leaf_certs", "/tls/ca/", "/client_authentication/", "/root_ca_pem"}
+
+// isHarmless reports whether a place is one of them. The name of a server is
+// not: it is for anybody to choose.
+func isHarmless(pointer string) bool {
+	if strings.HasPrefix(pointer, "/apps/soc2/") {
+		return true
+	}
+	if rest, ok := strings.CutPrefix(pointer, serversPointer+"/"); ok {
+		_, pointer, _ = strings.Cut(rest, "/")
+		pointer = "/" + pointer
+	}
+	return slices.ContainsFunc(harmless, func(p string) bool { return strings.Contains(pointer+"/", p) })
+}
 
 func credentials(e *eval) {
 	root := any(e.config().root)
@@ -280,7 +322,7 @@ func (e *eval) compare(pointer string, raw, clean any) {
 		}
 	case string:
 		e.examined++
-		if raw == clean || raw == "true" || raw == "false" || hashed(raw) || slices.ContainsFunc(harmless, func(p string) bool { return strings.Contains(pointer+"/", p) }) {
+		if raw == clean || raw == "true" || raw == "false" || hashed(raw) || isHarmless(pointer) {
 			return
 		}
 		e.bad(pointer, "holds a credential in plain text")

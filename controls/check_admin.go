@@ -30,9 +30,11 @@ func isUnix(listen string) (mode uint64, ok bool) {
 		return 0, false
 	}
 	if _, text, found := strings.Cut(rest, "|"); found {
-		if m, err := strconv.ParseUint(text, 8, 9); err == nil {
-			return m, true
+		m, err := strconv.ParseUint(text, 8, 32)
+		if err != nil {
+			return 0o777, true // Caddy refuses it
 		}
+		return m & 0o777, true
 	}
 	return 0o200, true
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddy-soc2/caddy-soc2/internal/jsonpatch"
@@ -24,8 +25,8 @@ func auditCoverage(e *eval) {
 			continue
 		}
 		before := e.total
-		e.audited(s.raw["routes"], s.pointer+"/routes", 0)
-		e.audited(member(s.raw, "errors")["routes"], s.pointer+"/errors/routes", 0)
+		e.audited(s, s.raw["routes"], s.pointer+"/routes")
+		e.audited(s, member(s.raw, "errors")["routes"], s.pointer+"/errors/routes")
 		if e.total == before && len(objects(s.raw["routes"])) == 0 {
 			e.bad(s.pointer, "has neither the listener wrapper soc2 nor routes: its requests have no records")
 		}
@@ -33,20 +34,22 @@ func auditCoverage(e *eval) {
 	e.conclude("servers")
 }
 
-// audited notes the routes whose first handler keeps no record.
-func (e *eval) audited(routes any, pointer string, depth int) {
-	for i, r := range objects(routes) {
-		handlers := objects(r["handle"])
-		if len(handlers) == 0 || text(handlers[0], "handler") == "soc2_audit" {
-			continue
-		}
-		where := pointer + "/" + strconv.Itoa(i)
-		if text(handlers[0], "handler") == "subroute" && len(objects(handlers[0]["routes"])) > 0 && depth < maxDepth {
-			e.audited(handlers[0]["routes"], where+"/handle/0/routes", depth+1)
-			continue
-		}
-		e.bad(where, "does not begin with soc2_audit, and its server has no listener wrapper soc2")
+// audited notes the routes in which a request comes to a handler before it comes
+// to one that keeps a record.
+func (e *eval) audited(s *server, routes any, pointer string) {
+	told := map[string]bool{}
+	c := chain{
+		e: e, server: s,
+		is: func(h object) bool { return text(h, "handler") == "soc2_audit" },
+		each: func(_ object, where string, passed bool) {
+			route := where[:strings.LastIndex(where, "/handle/")]
+			if !passed && !told[route] {
+				told[route] = true
+				e.bad(route, "has no soc2_audit before its handlers, and its server has no listener wrapper soc2")
+			}
+		},
 	}
+	c.follow(routes, pointer, false, 0)
 }
 
 func auditSkips(e *eval) {
@@ -115,6 +118,9 @@ func auditVerified(e *eval) {
 	e.examined++
 	for _, p := range l.Verified.Problems {
 		e.add(Evidence{Where: "the audit log", What: p, Time: l.Verified.Time})
+	}
+	if outcome := l.Verified.Outcome; outcome != "" && outcome != "verified" && e.total == 0 {
+		e.bad("the audit log", "could not verify itself to the end: %s", outcome)
 	}
 	if l.Verified.Error != "" {
 		e.bad("the audit log", "could not verify itself: %s", l.Verified.Error)
@@ -267,23 +273,23 @@ func retentionShort(e *eval) {
 	e.conclude("logs")
 }
 
+// replica looks at what outsiders did with the log: this build has no option
+// for replicas, so no configuration can tell.
 func replica(e *eval) {
-	v := e.config()
-	configured := member(v.soc2, "audit")["replicate"] != nil || member(v.soc2, "audit")["replicas"] != nil
-	e.examined++
-	if !configured {
-		e.bad("/apps/soc2/audit", "has no replica: there is one copy of the log")
-		e.conclude("logs")
-		return
-	}
-	fresh := false
 	l := &e.server().Log
+	e.examined++
+	copies, fresh := 0, false
 	for _, a := range l.Anchors {
-		if a.What == "replica" && !a.Seen.IsZero() && (a.Size >= l.Checkpoint || e.within2(a.Seen, e.duration("lag"))) {
-			fresh = true
+		if a.What != "replica" {
+			continue
 		}
+		copies++
+		fresh = fresh || !a.Seen.IsZero() && (a.Size >= l.Checkpoint || e.within2(a.Seen, e.duration("lag")))
 	}
-	if !fresh {
+	switch {
+	case copies == 0:
+		e.bad("the log", "has no replica that this server knows of: there is one copy")
+	case !fresh:
 		e.bad("the replica", "has no copy that is younger than %s", e.text("lag"))
 	}
 	e.conclude("logs")

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Of a change of the configuration.
@@ -26,6 +27,21 @@ func (e *eval) eachChange(outcome string, fn func(c Change)) {
 			e.examined++
 			fn(c)
 		}
+	}
+}
+
+// whole ends a check that has found nothing as unknown, if there were changes in
+// the window that it has not seen.
+func (e *eval) whole() {
+	s := e.server()
+	switch window := e.duration("window"); {
+	case e.total > 0:
+	case s.ChangesFrom.After(e.begin()):
+		e.wake(s.ChangesFrom.Add(window))
+		e.end(Unknown, "there were more changes in the last %s than are kept in memory: those before %s are in the log only", e.text("window"), s.ChangesFrom.UTC().Format(time.RFC3339))
+	case !e.reaches(window):
+		e.wake(s.History.Add(window))
+		e.end(Unknown, "the records since %s were read, and those before it were too many", s.History.UTC().Format(time.RFC3339))
 	}
 }
 
@@ -53,6 +69,7 @@ func changeActors(e *eval) {
 			e.badChange(c, "was made by an actor that is %s", none(c.Known))
 		}
 	})
+	e.whole()
 	e.conclude("changes that were applied")
 }
 
@@ -80,6 +97,7 @@ func changeSources(e *eval) {
 			e.bad("the configuration that runs", "has the hash %s, and the last record of a change names %s", e.s.ConfigSHA256, s.Recorded)
 		}
 	}
+	e.whole()
 	e.conclude("changes and configurations")
 }
 
@@ -96,6 +114,7 @@ func changeTickets(e *eval) {
 			e.badChange(c, "has a ticket that does not match %s", pattern)
 		}
 	})
+	e.whole()
 	e.conclude("changes that were applied")
 }
 
@@ -136,6 +155,7 @@ func changeRisks(e *eval) {
 	for _, c := range open {
 		e.badChange(c, "weakened: %s", strings.Join(c.Risks, ", "))
 	}
+	e.whole()
 	e.conclude("changes that were applied")
 }
 
@@ -167,6 +187,7 @@ func changeRejects(e *eval) {
 	})
 	if most := int(e.number("most")); n <= most {
 		e.found, e.total = nil, 0
+		e.whole()
 		e.end(Pass, "%d attempts were rejected in the last %s, and %d may be", n, e.text("window"), most)
 	}
 	e.conclude("attempts that were rejected")

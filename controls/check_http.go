@@ -47,13 +47,21 @@ func plaintext(e *eval) {
 	e.sighted(SeenPlain, e.server().Traffic.Requests, "requests")
 }
 
+// cached looks at what handlers of caches say of responses. This project has no
+// such handler, and others do not say what they served.
 func cached(e *eval) {
 	v := e.config()
-	if len(v.all("soc2_cache", "cache")) == 0 {
-		e.end(NotApplicable, "there is no cache")
+	handlers := v.all("soc2_cache", "cache", "souin")
+	t := Traffic{}
+	if e.s.Server != nil {
+		t = e.s.Server.Traffic
 	}
-	if e.s.Server == nil {
-		e.end(Unknown, "only a running server can tell what was served from the cache")
+	if t.CacheHits == 0 && len(t.Sightings[SeenCached]) == 0 {
+		if len(handlers) == 0 {
+			e.end(NotApplicable, "there is no handler that is known as a cache")
+		}
+		e.server()
+		e.end(Unknown, "%s is a cache that has not said of any response whether it was served from it", handlers[0].pointer)
 	}
-	e.sighted(SeenCached, e.server().Traffic.CacheHits, "responses from the cache")
+	e.sighted(SeenCached, t.CacheHits, "responses from the cache")
 }

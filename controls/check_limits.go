@@ -2,6 +2,7 @@ package controls
 
 import (
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,67 +11,124 @@ import (
 )
 
 // limit is a zone of a rate limiter, with the paths that it is for: all of the
-// lists have to match. A zone without lists is for all requests.
-type limit struct{ paths [][]string }
+// lists have to match, and none of the exceptions. A zone without lists is for
+// all requests.
+type limit struct {
+	paths  [][]string
+	except []string
+}
 
 // limiters returns the limits of a server.
-func (s *server) limiters() (list []limit) {
-	s.limits(s.raw["routes"], nil, 0, func(l limit) { list = append(list, l) })
+func (s *server) limiters(e *eval) (list []limit) {
+	s.limits(e, s.raw["routes"], limit{}, 0, func(l limit) { list = append(list, l) })
 	return list
 }
 
-func (s *server) limits(routes any, outer [][]string, depth int, found func(limit)) {
+func (s *server) limits(e *eval, routes any, outer limit, depth int, found func(limit)) {
 	if depth > maxDepth {
 		return
 	}
 	for _, r := range objects(routes) {
-		paths := restrict(outer, r["match"])
+		e.step()
+		inner, ok := outer.restrict(r["match"])
+		if !ok {
+			continue // for some clients only, and nobody knows which
+		}
 		for _, h := range objects(r["handle"]) {
+			e.step()
 			switch text(h, "handler") {
 			case "subroute":
-				s.limits(h["routes"], paths, depth+1, found)
+				s.limits(e, h["routes"], inner, depth+1, found)
 			case "invoke":
-				s.limits([]any{member(s.raw, "named_routes")[text(h, "name")]}, paths, depth+1, found)
-			case "soc2_rate_limit":
-				for _, z := range objects(h["zones"]) {
-					if text(z, "mode") != "shadow" {
-						found(limit{restrict(paths, z["match"])})
+				named := member(s.raw, "named_routes", text(h, "name"))
+				s.limits(e, []any{object{"handle": named["handle"]}}, inner, depth+1, found)
+			default:
+				for _, matchers := range zones(h) {
+					if l, ok := inner.restrict(matchers); ok {
+						found(l)
 					}
-				}
-			case "rate_limit":
-				zones := member(h, "rate_limits")
-				for _, name := range slices.Sorted(maps.Keys(zones)) {
-					z, _ := zones[name].(object)
-					found(limit{restrict(paths, z["match"])})
 				}
 			}
 		}
 	}
 }
 
-// restrict adds the paths of sets of matchers, if every set has some.
-func restrict(outer [][]string, sets any) [][]string {
+// zones returns the matchers of the zones of a rate limiter that refuse
+// requests.
+func zones(h object) (matchers []any) {
+	switch text(h, "handler") {
+	case "soc2_rate_limit":
+		for _, z := range objects(h["zones"]) {
+			if !flag(z, "shadow") {
+				matchers = append(matchers, z["match"])
+			}
+		}
+	case "rate_limit":
+		list := member(h, "rate_limits")
+		for _, name := range slices.Sorted(maps.Keys(list)) {
+			z, _ := list[name].(object)
+			matchers = append(matchers, z["match"])
+		}
+	}
+	return matchers
+}
+
+// restrict adds the paths of sets of matchers. It reports false if every set
+// asks for something else too that a request may lack, such as a header field or
+// an address.
+func (l limit) restrict(sets any) (limit, bool) {
+	list := objects(sets)
+	if len(list) == 0 {
+		return l, true
+	}
 	var all []string
-	for _, set := range objects(sets) {
-		paths := texts(set["path"])
-		if len(paths) == 0 {
-			return outer
+	usable := false
+	for _, set := range list {
+		paths, except, ok := pathsOf(set)
+		if !ok {
+			continue
+		}
+		usable = true
+		if len(paths) == 0 { // it is for all of them
+			return limit{l.paths, append(slices.Clone(l.except), except...)}, true
 		}
 		all = append(all, paths...)
 	}
-	if len(all) == 0 {
-		return outer
-	}
-	return append(slices.Clone(outer), all)
+	return limit{append(slices.Clone(l.paths), all), l.except}, usable
 }
 
-func (l *limit) covers(path string) bool {
+// pathsOf returns the paths that a set of matchers asks for, and those that it
+// leaves out. It reports false if the set asks for anything else but the host,
+// the method and the protocol.
+func pathsOf(set object) (paths, except []string, ok bool) {
+	for name, m := range set {
+		switch name {
+		case "path":
+			paths = append(paths, texts(m)...)
+		case "host", "method", "protocol":
+		case "not":
+			for _, inner := range objects(m) {
+				if len(inner) != 1 || len(texts(inner["path"])) == 0 {
+					return nil, nil, false
+				}
+				except = append(except, texts(inner["path"])...)
+			}
+		default:
+			return nil, nil, false
+		}
+	}
+	slices.Sort(except)
+	return paths, except, true
+}
+
+// covers reports whether all requests for the paths of a pattern are limited.
+func (l *limit) covers(pattern string) bool {
 	for _, list := range l.paths {
-		if !pathMatches(list, path) {
+		if !pathMatches(list, sample(pattern)) {
 			return false
 		}
 	}
-	return true
+	return !slices.ContainsFunc(l.except, func(p string) bool { return overlap(p, pattern) })
 }
 
 func rateLimits(e *eval) {
@@ -81,12 +139,21 @@ func rateLimits(e *eval) {
 			continue
 		}
 		e.examined++
-		list := s.limiters()
-		if !slices.ContainsFunc(list, func(l limit) bool { return len(l.paths) == 0 }) {
-			e.bad(s.pointer, "has no rate limit for all requests")
+		general := chain{
+			e: e, server: s,
+			is: func(h object) bool {
+				return slices.ContainsFunc(zones(h), func(m any) bool { l, ok := limit{}.restrict(m); return ok && len(l.paths) == 0 })
+			},
+			each: func(h object, where string, passed bool) {
+				if !passed && text(h, "handler") == "reverse_proxy" && !asksFirst(h) {
+					e.bad(where, "has no rate limit for all requests before it")
+				}
+			},
 		}
+		general.follow(s.raw["routes"], s.pointer+"/routes", false, 0)
+		list := s.limiters(e)
 		for _, p := range e.texts("paths") {
-			if !slices.ContainsFunc(list, func(l limit) bool { return len(l.paths) > 0 && l.covers(sample(p)) }) {
+			if !slices.ContainsFunc(list, func(l limit) bool { return len(l.paths) > 0 && l.covers(p) }) {
 				e.bad(s.pointer, "has no rate limit of its own for %s", p)
 			}
 		}
@@ -136,9 +203,16 @@ func requestBounds(e *eval) {
 		if n := number(s.raw, "max_header_bytes"); n > e.number("header_bytes") {
 			e.bad(s.pointer+"/max_header_bytes", "is %.0f, and %s are enough", n, e.text("header_bytes"))
 		}
-		if !slices.ContainsFunc(s.have("request_body"), func(h handler) bool { return number(h.raw, "max_size") > 0 }) {
-			e.bad(s.pointer, "has no request_body with max_size: bodies have no bound")
+		bodies := chain{
+			e: e, server: s,
+			is: func(h object) bool { return text(h, "handler") == "request_body" && number(h, "max_size") > 0 },
+			each: func(h object, where string, passed bool) {
+				if !passed && text(h, "handler") == "reverse_proxy" && !asksFirst(h) {
+					e.bad(where, "has no request_body with max_size before it: bodies have no bound")
+				}
+			},
 		}
+		bodies.follow(s.raw["routes"], s.pointer+"/routes", false, 0)
 	}
 	e.conclude("servers that proxy")
 }
@@ -149,8 +223,12 @@ func healthChecks(e *eval) {
 			continue
 		}
 		e.examined++
-		if len(member(h.raw, "health_checks", "active")) == 0 {
-			e.bad(h.pointer, "has no active health check")
+		active := member(h.raw, "health_checks", "active")
+		switch {
+		case text(active, "uri") == "" && text(active, "path") == "" && number(active, "port") == 0: // Caddy makes none then
+			e.bad(h.pointer, "has no active health check: it needs a URI or a port")
+		case h.raw["dynamic_upstreams"] != nil:
+			e.warn(h.pointer, "has dynamic upstreams, which active health checks do not look at")
 		}
 	}
 	e.conclude("reverse proxies")
@@ -163,14 +241,41 @@ func upstreamTLS(e *eval) {
 			e.examined++
 			e.bad(h.pointer+"/transport/tls/insecure_skip_verify", "is set: anybody can be the upstream")
 		}
+		plain := texts(tls["except_ports"])
 		for i, u := range objects(h.raw["upstreams"]) {
 			e.examined++
-			if dial := text(u, "dial"); !encrypted && external(dial) {
-				e.bad(jsonpatch.Pointer(h.pointer+"/upstreams", strconv.Itoa(i)), "is %s, which is outside, and the connection is not encrypted", dial)
+			dial := text(u, "dial")
+			where := jsonpatch.Pointer(h.pointer+"/upstreams", strconv.Itoa(i))
+			_, port, _ := net.SplitHostPort(dial)
+			switch {
+			case encrypted && !slices.Contains(plain, port):
+			case external(dial):
+				e.bad(where, "is %s, which is outside, and the connection is not encrypted", dial)
+			case strings.Contains(dial, "{"):
+				e.warn(where, "is %s, which is known only at the time of a request, and the connection is not encrypted", dial)
 			}
+		}
+		if dynamic := member(h.raw, "dynamic_upstreams"); dynamic != nil && !encrypted {
+			e.examined++
+			e.dynamic(h.pointer+"/dynamic_upstreams", dynamic)
 		}
 	}
 	e.conclude("upstreams")
+}
+
+// dynamic looks at a source of upstreams that come from the DNS, to which
+// connections are not encrypted.
+func (e *eval) dynamic(where string, source object) {
+	for i, inner := range objects(source["sources"]) { // of multi
+		e.dynamic(where+"/sources/"+strconv.Itoa(i), inner)
+	}
+	switch name := text(source, "name"); {
+	case len(objects(source["sources"])) > 0:
+	case external(name):
+		e.bad(where, "looks up %s, which is outside, and the connection is not encrypted", name)
+	case name == "" || strings.Contains(name, "{"):
+		e.warn(where, "finds upstreams that are known only at the time of a request, and the connection is not encrypted")
+	}
 }
 
 func upstreamCount(e *eval) {
@@ -190,6 +295,7 @@ func upstreamCount(e *eval) {
 const (
 	stateUp   = "up"
 	stateDown = "down"
+	stateGone = "gone"
 )
 
 func availability(e *eval) {

@@ -194,12 +194,35 @@ func (e *eval) eachName(fn func(name string, n Name)) {
 	e.history()
 	names := e.server().Names
 	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if e.view != nil && !e.view.wants(name) {
+			continue // its site is gone
+		}
 		e.examined++
 		fn(name, names[name])
 	}
 	if list := e.server().Certificates; list != nil {
 		e.examined = max(e.examined, len(*list))
 	}
+}
+
+// wants reports whether the configuration asks for a certificate for a name, or
+// may: on demand any name may come.
+func (v *view) wants(name string) bool {
+	if len(v.twice) > 0 {
+		return true
+	}
+	automation := member(v.apps, "tls", "automation")
+	for _, p := range objects(automation["policies"]) {
+		if flag(p, "on_demand") || slices.Contains(texts(p["subjects"]), name) {
+			return true
+		}
+	}
+	if slices.Contains(texts(member(v.apps, "tls", "certificates")["automate"]), name) || member(v.admin, "identity") != nil && slices.Contains(texts(member(v.admin, "identity")["identifiers"]), name) {
+		return true
+	}
+	return slices.ContainsFunc(v.servers, func(s server) bool {
+		return slices.ContainsFunc(s.hosts, func(host string) bool { return strings.EqualFold(host, name) || strings.Contains(host, "{") })
+	})
 }
 
 func certificatesPolicy(e *eval) {

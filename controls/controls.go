@@ -19,7 +19,9 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,6 +95,7 @@ type Threshold struct {
 	Kind    Kind     `json:"kind"`
 	Default []string `json:"default"`
 	Meaning string   `json:"meaning"`
+	Values  []string `json:"values,omitempty"` // of a text, if not any will do
 }
 
 // Kind is what a threshold is made of.
@@ -109,7 +112,7 @@ const (
 // check finds what is wrong with a value of a threshold.
 func (t *Threshold) check(value []string) error {
 	if t.Kind == KindList {
-		return nil
+		return t.checkList(value)
 	}
 	if len(value) != 1 {
 		return fmt.Errorf("it takes one %s", t.Kind)
@@ -122,6 +125,38 @@ func (t *Threshold) check(value []string) error {
 	case KindNumber:
 		if n, err := strconv.ParseFloat(value[0], 64); err != nil || !(n >= 0 && n < 1e18) {
 			return fmt.Errorf("%q is not a number", value[0])
+		}
+	case KindText:
+		if len(t.Values) > 0 && !slices.Contains(t.Values, value[0]) {
+			return fmt.Errorf("%q: choose %s", value[0], strings.Join(t.Values, " or "))
+		}
+		if _, err := regexp.Compile(value[0]); t.Name == thresholdPattern && err != nil {
+			return fmt.Errorf("%q is not a regular expression: %w", value[0], err)
+		}
+	}
+	return nil
+}
+
+// The names of thresholds whose values have a form.
+const (
+	thresholdPattern = "pattern" // a regular expression
+	thresholdPaths   = "paths"   // patterns of paths
+	thresholdRemoved = "removed" // principals with dates
+)
+
+// checkList finds what is wrong with the values of a list: one that never
+// matches anything would let a check pass that looks at nothing.
+func (t *Threshold) checkList(values []string) error {
+	for _, v := range values {
+		switch {
+		case v == "":
+			return errors.New("it has an empty value")
+		case t.Name == thresholdPaths && v[0] != '/' && v[0] != '*':
+			return fmt.Errorf("%q is not a pattern of paths: it begins with / or *", v)
+		case t.Name == thresholdRemoved:
+			if _, _, err := removal(v); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -191,10 +191,23 @@ func TestOddConfigurationsDoNotStopChecks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		Run(&Snapshot{Time: time.Now(), Config: doc}, new(Settings))
 		s := snapshot(t, good(t))
 		s.Config = doc
-		Run(s, new(Settings))
+		for _, s := range []*Snapshot{s, {Time: time.Now(), Config: doc}} {
+			for _, f := range Run(s, new(Settings)).Checks {
+				if strings.HasPrefix(f.Summary, mistake) {
+					t.Errorf("%s of %s: %s", f.ID, text, f.Summary)
+				}
+			}
+		}
+	}
+}
+
+// TestMistakeInACheckStopsNothingElse has a check look at what is not there.
+func TestMistakeInACheckStopsNothingElse(t *testing.T) {
+	d := Definition{ID: "TLS-001", run: func(e *eval) { e.number("no such threshold") }}
+	if f := runOne(&d, snapshot(t, good(t)), new(Settings), nil); f.Result != Unknown || !strings.HasPrefix(f.Summary, mistake) {
+		t.Errorf("%+v", f)
 	}
 }
 

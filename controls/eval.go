@@ -20,6 +20,7 @@ type eval struct {
 	noticed  []Evidence // what is worth a warning
 	total    int        // things found, also those that are not in found
 	next     time.Time
+	steps    int // handlers that were followed
 }
 
 // maxEvidence is how much a result shows of what was found.
@@ -31,18 +32,37 @@ type stop struct{}
 func (e *eval) run() {
 	defer func() {
 		if p := recover(); p != nil {
-			if _, ended := p.(stop); !ended {
-				panic(p)
+			if _, ended := p.(stop); !ended { // a server goes on without one of its checks
+				e.result, e.summary = Unknown, fmt.Sprintf("%s: %T", mistake, p)
 			}
 		}
 	}()
 	e.def.run(e)
 }
 
+// mistake is the beginning of the summary of a check that could not be made
+// because of a mistake in it.
+const mistake = "the check has a mistake; please report it"
+
 // end ends the check with a result.
 func (e *eval) end(r Result, format string, args ...any) {
 	e.result, e.summary = r, fmt.Sprintf(format, args...)
 	panic(stop{})
+}
+
+// maxSteps bounds how many handlers a check follows: named routes may invoke one
+// another in more ways than there is time for.
+const maxSteps = 200_000
+
+// step counts a handler that is followed, and ends the check after too many.
+func (e *eval) step() {
+	if e.steps++; e.steps <= maxSteps {
+		return
+	}
+	if e.total > 0 {
+		e.end(Fail, "%d found in %d handlers, and the routes go on: %s", e.total, maxSteps, e.found[0].text())
+	}
+	e.end(Unknown, "the routes invoke one another in too many ways to be followed")
 }
 
 // bad notes that something that was examined is not as it has to be.
@@ -122,6 +142,9 @@ func (e *eval) number(name string) float64 {
 func (e *eval) config() *view {
 	if e.view == nil {
 		e.end(Unknown, "the configuration that runs is not known")
+	}
+	if len(e.view.twice) > 0 {
+		e.end(Unknown, "the configuration has %s in several spellings, which are one member to Caddy: write it once", e.view.twice[0])
 	}
 	return e.view
 }

@@ -16,6 +16,7 @@ type happened struct {
 	mu        sync.Mutex // guards the fields below
 	history   time.Time
 	changes   []Change
+	dropped   time.Time // the newest change that is not kept any more
 	recorded  string
 	names     map[string]Name
 	upstreams map[string]*Upstream
@@ -28,6 +29,8 @@ const (
 	maxReviews = 1024
 	maxNames   = 4096
 	maxPhases  = 512
+
+	maxUpstreams = 1024
 )
 
 func (h *happened) init() { h.names, h.upstreams = map[string]Name{}, map[string]*Upstream{} }
@@ -98,18 +101,35 @@ func (t *Tally) gap(r *audit.LogGap) {
 func (h *happened) change(r *audit.ConfigChange) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.changes = bounded(append(h.changes, Change{
+	h.keep(Change{
 		Time: r.Time, Outcome: r.Outcome, Source: r.Source, Actor: r.Actor.Name, Known: r.Actor.Known,
 		Ticket: r.Ticket, Before: r.Before, After: r.After, Risks: slices.Clone(r.Risks),
-	}), maxChanges)
+	})
 	if r.Outcome == outcomeApplied && r.After != "" {
 		h.recorded = r.After
 	}
 }
 
+// keep keeps a change. The oldest go first, and it is known since when all are
+// there: whoever makes many does not hide one.
+func (h *happened) keep(c Change) {
+	h.changes = append(h.changes, c)
+	if len(h.changes) <= maxChanges {
+		return
+	}
+	rest := bounded(h.changes, maxChanges)
+	for _, gone := range h.changes[:len(h.changes)-len(rest)] {
+		if gone.Time.After(h.dropped) {
+			h.dropped = gone.Time
+		}
+	}
+	h.changes = rest
+}
+
+// bounded takes a quarter of a list away that has become too long.
 func bounded[T any](list []T, most int) []T {
-	if n := len(list) - most; n > 0 {
-		return append([]T(nil), list[n:]...)
+	if len(list) > most {
+		return append(make([]T, 0, most+1), list[len(list)-most*3/4:]...)
 	}
 	return list
 }
@@ -129,6 +149,9 @@ func (h *happened) certificate(r *audit.Certificate) {
 			}
 			n.Error = r.Error
 		case audit.KindCertRevoked:
+			if !known && len(h.names) >= maxNames {
+				continue
+			}
 			n.Revoked = r.Time
 		case audit.KindCertObtained, audit.KindCertRenewed:
 			n = Name{}
@@ -151,12 +174,31 @@ func (h *happened) upstream(r *audit.UpstreamChange) {
 	u := h.upstreams[name]
 	switch {
 	case u == nil:
+		h.room()
 		h.upstreams[name] = &Upstream{Name: name, State: state, Since: r.Time}
 	case u.State == state:
 	default:
 		u.Phases = bounded(append(u.Phases, Phase{u.State, u.Since, r.Time}), maxPhases)
 		u.State, u.Since = state, r.Time
 	}
+}
+
+// room makes room for an upstream: addresses that come from the DNS change
+// without end. Those that are gone go first, the longest gone before others.
+func (h *happened) room() {
+	if len(h.upstreams) < maxUpstreams {
+		return
+	}
+	order := func(u *Upstream) int {
+		if u.State == stateGone {
+			return 0
+		}
+		return 1
+	}
+	first := slices.MinFunc(slices.Collect(maps.Values(h.upstreams)), func(a, b *Upstream) int {
+		return cmp.Or(cmp.Compare(order(a), order(b)), a.Since.Compare(b.Since), cmp.Compare(a.Name, b.Name))
+	})
+	delete(h.upstreams, first.Name)
 }
 
 func (h *happened) review(r *audit.Review) {
@@ -180,7 +222,7 @@ func (t *Tally) ReadBack(from time.Time) {
 func (h *happened) facts(s *Server) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s.History, s.Changes, s.Recorded = h.history, slices.Clone(h.changes), h.recorded
+	s.History, s.Changes, s.ChangesFrom, s.Recorded = h.history, slices.Clone(h.changes), h.dropped, h.recorded
 	s.Names, s.Reviews = maps.Clone(h.names), slices.Clone(h.reviews)
 	s.Upstreams = nil
 	for _, u := range h.upstreams {

@@ -45,9 +45,8 @@ type Finding struct {
 	Remediation string              `json:"remediation,omitempty"` // of a check that does not pass
 
 	// Of a running server.
-	Since    time.Time `json:"since,omitzero"` // of the result
-	Failing  time.Time `json:"failing_since,omitzero"`
-	Recorded bool      `json:"recorded,omitempty"` // the log has the result
+	Since   time.Time `json:"since,omitzero"` // of the result
+	Failing time.Time `json:"failing_since,omitzero"`
 
 	next time.Time // when it may change by the passing of time
 }

@@ -30,13 +30,14 @@ type Server struct {
 
 	Log          Log                  `json:"log"`
 	Traffic      Traffic              `json:"traffic"`
-	Changes      []Change             `json:"changes"`             // oldest first
-	Recorded     string               `json:"recorded,omitempty"`  // hash that the last change says runs
-	Endpoint     *Endpoint            `json:"endpoint,omitempty"`  // nil: not compared yet
-	Names        map[string]Name      `json:"names,omitempty"`     // what became of certificates, by name
-	Certificates *[]Certificate       `json:"certificates"`        // in use; nil: not looked at yet
-	Upstreams    []Upstream           `json:"upstreams,omitempty"` // that were watched
-	Reviews      []Review             `json:"reviews,omitempty"`   // oldest first
+	Changes      []Change             `json:"changes"`               // oldest first
+	ChangesFrom  time.Time            `json:"changes_from,omitzero"` // there were older ones, which are not kept; zero: none
+	Recorded     string               `json:"recorded,omitempty"`    // hash that the last change says runs
+	Endpoint     *Endpoint            `json:"endpoint,omitempty"`    // nil: not compared yet
+	Names        map[string]Name      `json:"names,omitempty"`       // what became of certificates, by name
+	Certificates *[]Certificate       `json:"certificates"`          // in use; nil: not looked at yet
+	Upstreams    []Upstream           `json:"upstreams,omitempty"`   // that were watched
+	Reviews      []Review             `json:"reviews,omitempty"`     // oldest first
 	Process      *Process             `json:"process,omitempty"`
 	Second       *Count               `json:"second,omitempty"`  // second count of requests
 	Sampled      *Sample              `json:"sampled,omitempty"` // of the newest records; nil: not read
@@ -67,7 +68,8 @@ type Log struct {
 type Verification struct {
 	Time     time.Time `json:"time"`
 	Problems []string  `json:"problems,omitempty"`
-	Error    string    `json:"error,omitempty"` // it could not be made
+	Outcome  string    `json:"outcome,omitempty"` // verified, problems, unfinished
+	Error    string    `json:"error,omitempty"`   // it could not be made
 }
 
 // Anchor is what an outsider last did with the log's head.

@@ -86,7 +86,7 @@ func (t *Tally) See(name SightingName, now time.Time, what string, n int64) {
 		s.list[last].Time = now
 	} else {
 		if len(s.list) >= maxSightings {
-			s.list = append(s.list[:0], s.list[maxSightings/4:]...)
+			s.thin()
 		}
 		s.list = append(s.list, Sighting{now, what, n})
 	}
@@ -94,6 +94,25 @@ func (t *Tally) See(name SightingName, now time.Time, what string, n int64) {
 	if moot := t.moot.Load(); moot == nil || !(*moot)[name] {
 		t.wake()
 	}
+}
+
+// thin makes room. The oldest go, but the last of each kind of thing stays as
+// long as there is room for it: many calls of one caller do not hide another's.
+func (s *series) thin() {
+	last := make(map[string]int, len(s.list))
+	for i, v := range s.list {
+		last[v.What] = i
+	}
+	excess := maxSightings / 4
+	kept := s.list[:0]
+	for i, v := range s.list {
+		if excess > 0 && last[v.What] != i {
+			excess--
+			continue
+		}
+		kept = append(kept, v)
+	}
+	s.list = append(kept[:0], kept[excess:]...)
 }
 
 // sightingChecks are the checks that count what was seen.
@@ -164,15 +183,24 @@ func (t *Tally) Request(ev *audit.Event, sent http.Header) {
 	if ev.User != "" {
 		t.principal(ev.User, now)
 	}
-	if len(r.protected) > 0 && ev.Path != "" && pathMatches(r.protected, ev.Path) {
+	if len(r.protected) > 0 && ev.Path != "" && pathMatches(r.protected, requestPath(ev.Path)) {
 		t.protected.Add(1)
-		if ev.Status >= 200 && ev.Status < 300 && ev.User == "" && ev.TLS.ClientCert == "" {
-			t.See(SeenStranger, now, ev.Method+" on "+ev.Server, 1)
+		if (ev.Status >= 200 && ev.Status < 300 || ev.Status == http.StatusSwitchingProtocols) && ev.User == "" && ev.TLS.ClientCert == "" {
+			t.See(SeenStranger, now, method(ev.Method)+" on "+ev.Server, 1)
 		}
 	}
 	if sent != nil && ev.Status >= 200 && ev.End != audit.EndHijacked {
 		t.response(ev, sent, r, now)
 	}
+}
+
+// method names a method of a request. Clients may send any text as one.
+func method(s string) string {
+	switch s {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodConnect, http.MethodTrace:
+		return s
+	}
+	return "another method"
 }
 
 func (t *Tally) plain(ev *audit.Event, now time.Time) {
@@ -224,7 +252,7 @@ func (t *Tally) response(ev *audit.Event, sent http.Header, r *rules, now time.T
 	if ev.Cache == "hit" {
 		t.hits.Add(1)
 		if ev.User != "" || len(sent["Set-Cookie"]) > 0 || private(sent["Cache-Control"]) {
-			t.See(SeenCached, now, ev.Method+" on "+ev.Server, 1)
+			t.See(SeenCached, now, method(ev.Method)+" on "+ev.Server, 1)
 		}
 	}
 }

@@ -66,6 +66,10 @@ func (t *Tracker) Failing() map[string]time.Time {
 	return list
 }
 
+// Untold says that records of a run did not get into the log: those of all
+// results are made anew at the next run, each with since when it is so.
+func (t *Tracker) Untold() { t.told = time.Time{} }
+
 // Apply takes the results of a run over, writes into them since when they are
 // so, and returns the records of what has changed: at the first run, and once
 // in a day, of every check.
@@ -73,7 +77,7 @@ func (t *Tracker) Apply(r *Report) (records []*audit.CheckTransition) {
 	if t.states == nil {
 		t.states = map[string]State{}
 	}
-	all := t.told.IsZero() || r.Time.Sub(t.told) >= Repeat
+	all := t.told.IsZero() || r.Time.Sub(t.told).Abs() >= Repeat // the clock may have been set back
 	if all {
 		t.told = r.Time
 	}

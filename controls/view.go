@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddy-soc2/caddy-soc2/internal/jsonpatch"
+	"github.com/caddy-soc2/caddy-soc2/internal/spelling"
 )
 
 // object is a JSON object.
@@ -24,7 +25,20 @@ type view struct {
 	soc2    object // nil: the app is not configured
 	servers []server
 	proxies []handler // reverse_proxy
+	twice   []string  // members that are there in several spellings
 }
+
+// spelled are the members that checks look at. Caddy takes them in any case.
+var spelled = spelling.Of(
+	"access_control", "accounts", "active", "admin", "allow_0rtt", "allow_unauthenticated", "anonymous", "apps", "audit", "automatic_https",
+	"automate", "automation", "ca", "certificates", "changes", "checks", "cipher_suites", "client_authentication", "config", "curves", "dial", "disable", "disable_redirects", "disabled",
+	"dynamic_upstreams", "effect", "enforce_origin", "errors", "except_ports", "group", "handle", "handle_response", "headers", "health_checks", "http_port", "identifiers", "identity",
+	"insecure_secrets_log", "insecure_skip_verify", "issuers", "key_type", "level", "listen", "listener_wrappers", "load", "logging", "logs", "match", "max_header_bytes",
+	"max_size", "methods", "method", "min", "mode", "name", "named_routes", "on_demand", "optional", "pass_thru", "path", "paths", "permissions", "policies", "policy", "port", "protocol_min",
+	"protocols", "providers", "ranges", "rate_limits", "read_header_timeout", "remote", "retain", "rewrite", "routes", "rules", "servers", "shadow",
+	"should_log_credentials", "skip_hosts", "skip_unmapped_hosts", "sni", "source", "sources", "status_code", "strict_sni_host", "subjects", "terminal", "tls",
+	"tls_connection_policies", "transport", "trusted_ca_certs", "trusted_ca_certs_pem_files", "trusted_leaf_certs", "trusted_proxies", "trusted_proxies_strict", "upstreams", "uri", "username", "verifiers", "zones",
+)
 
 // server is an HTTP server of a configuration.
 type server struct {
@@ -50,11 +64,12 @@ const serversPointer = "/apps/http/servers"
 
 // look takes a configuration apart. It returns nil for one that is not known.
 func look(config any) *view {
-	root, ok := config.(object)
+	canonical, twice := spelled.Canonical(config)
+	root, ok := canonical.(object)
 	if !ok {
 		return nil
 	}
-	v := &view{root: root, admin: member(root, "admin"), apps: member(root, "apps")}
+	v := &view{twice: twice, root: root, admin: member(root, "admin"), apps: member(root, "apps")}
 	if _, ok := v.apps["soc2"]; ok {
 		v.soc2 = member(v.apps, "soc2")
 		if v.soc2 == nil {
@@ -129,14 +144,17 @@ func (s *server) have(names ...string) (list []handler) {
 }
 
 // clientCerts reports whether a connection policy asks for client certificates,
-// and whether it demands one that verifies.
+// and whether it demands one that verifies. It is Caddy's
+// caddytls.ClientAuthentication, of which members without a value ask nothing.
 func clientCerts(policy object) (asks, demands bool) {
 	c := member(policy, "client_authentication")
+	trusts := c["ca"] != nil || len(texts(c["trusted_ca_certs"])) > 0 || len(texts(c["trusted_ca_certs_pem_files"])) > 0 || len(texts(c["trusted_leaf_certs"])) > 0
+	verifies := len(objects(c["verifiers"])) > 0
 	switch text(c, "mode") {
 	case "require_and_verify":
 		return true, true
 	case "":
-		return len(c) > 0, len(c) > 0 // the default with a trust pool
+		return trusts || verifies, trusts || verifies
 	}
 	return true, false
 }
@@ -152,16 +170,45 @@ func (s *server) speaksTLS(v *view) bool {
 
 // onlyHTTP reports whether all of a server's addresses are on the HTTP port.
 func (s *server) onlyHTTP(v *view) bool {
-	port := "80"
-	if n := number(v.apps, "http", "http_port"); n > 0 {
-		port = strconv.Itoa(int(n))
-	}
 	for _, address := range s.listen {
-		if _, p, err := net.SplitHostPort(address[strings.LastIndexByte(address, '/')+1:]); err != nil || p != port {
+		if first, last, ok := ports(address); !ok || first != last || first != v.httpPort() {
 			return false
 		}
 	}
 	return len(s.listen) > 0
+}
+
+// httpPort is the port on which Caddy speaks no TLS.
+func (v *view) httpPort() int {
+	if n := number(v.apps, "http", "http_port"); n > 0 {
+		return int(n)
+	}
+	return 80
+}
+
+// hasHTTPPort reports whether the HTTP port is among the ports of an address, or
+// may be.
+func (v *view) hasHTTPPort(address string) bool {
+	first, last, ok := ports(address)
+	return !ok && !strings.HasPrefix(address, "unix") || ok && first <= v.httpPort() && v.httpPort() <= last
+}
+
+// ports are the first and the last port of an address.
+func ports(address string) (first, last int, ok bool) {
+	_, port, err := net.SplitHostPort(address[strings.LastIndexByte(address, '/')+1:])
+	if err != nil {
+		return 0, 0, false
+	}
+	low, high, found := strings.Cut(port, "-")
+	if !found {
+		high = low
+	}
+	first, err = strconv.Atoi(low)
+	if err != nil {
+		return 0, 0, false
+	}
+	last, err = strconv.Atoi(high)
+	return first, last, err == nil
 }
 
 // external reports whether an upstream's address is outside of one's own

@@ -81,7 +81,11 @@ type watcher struct {
 	mu      sync.Mutex // held while checks are made; guards the fields below
 	tracker controls.Tracker
 	loaded  string // file that the tracker was read from
+	saved   string // file that it was written to last, beside the log that has all results
 	facts   facts
+	past    past
+
+	unwritten bool // the last records did not get into the log
 }
 
 var shared = newWatcher()
@@ -221,9 +225,10 @@ func (m *Monitor) run(ctx context.Context) {
 	m.make(ctx, controls.TriggerStart)
 	var due time.Time
 	plan := func(after time.Duration) {
-		due = time.Now().Add(after)
+		now := time.Now()
+		due = now.Add(after)
 		if r := m.watcher.report.Load(); r != nil && !r.Next().IsZero() && r.Next().Before(due) {
-			due = r.Next()
+			due = now.Add(r.Next().Sub(now)) // by the monotonic clock: the other one may be set back
 		}
 	}
 	plan(again)
@@ -301,29 +306,40 @@ func (m *Monitor) make(ctx context.Context, trigger string) *controls.Report {
 	r := controls.Run(s, &m.options.Settings)
 	r.Took, r.Trigger = time.Since(began), trigger
 	w.tally.Know(r, &m.options.Settings)
+	if file := m.app.StateFile(); w.saved != file {
+		w.saved = file
+		w.tracker.Untold() // to this log
+	}
 	records := w.tracker.Apply(r)
-	w.write(records)
 	if len(records) > 0 {
-		w.save(m.app.StateFile())
+		w.save(m.app.StateFile()) // first: after a crash between the two the log gets all results anew
+		if !w.write(records) {
+			w.tracker.Untold()
+		}
 	}
 	w.counts.ran(r, records)
 	w.report.Store(r)
 	return r
 }
 
-// write appends records.
-func (w *watcher) write(records []*audit.CheckTransition) {
+// write appends records, and reports whether the log has taken all of them.
+func (w *watcher) write(records []*audit.CheckTransition) bool {
 	book := ledger.Current()
-	if len(records) == 0 || book == nil || !book.Hold() {
-		return
+	if book == nil || !book.Hold() {
+		return false
 	}
 	defer book.Release()
 	for _, r := range records {
 		if err := book.Write(r, false); err != nil {
-			caddy.Log().Named("soc2").Warn("the result of a check could not be recorded", zap.String("check", r.Check), zap.Error(err))
-			return // the log counts what it does not take
+			if !w.unwritten {
+				caddy.Log().Named("soc2").Warn("the result of a check could not be recorded; all are when the log takes records again", zap.String("check", r.Check), zap.Error(err))
+			}
+			w.unwritten = true
+			return false // the log counts what it does not take
 		}
 	}
+	w.unwritten = false
+	return true
 }
 
 func (w *watcher) save(file string) {

@@ -96,7 +96,7 @@ func (f *facts) gatherLog(ctx context.Context, log *audit.Log, l *controls.Log, 
 		f.waiting = time.Time{}
 	}
 	if v := stats.Verified; v != nil {
-		l.Verified = &controls.Verification{Time: v.Time, Problems: v.Problems}
+		l.Verified = &controls.Verification{Time: v.Time, Problems: v.Problems, Outcome: v.Outcome}
 	}
 	dir := log.Records()
 	if first, err := dir.First(); err == nil {

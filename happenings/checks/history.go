@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
+	"github.com/caddy-soc2/caddy-soc2/controls"
 	"github.com/caddy-soc2/caddy-soc2/happenings/ledger"
 	"github.com/caddy-soc2/caddy-soc2/happenings/process"
 )
@@ -39,59 +40,96 @@ func (w *watcher) prepare(ctx context.Context, m *Monitor) {
 		}
 	}
 	book := ledger.Current()
-	if w.facts.log != nil || book == nil || !book.Hold() {
+	if book == nil || !book.Hold() {
 		return
 	}
 	defer book.Release()
+	if w.past.done || w.facts.log != nil && w.facts.log != book.Log() {
+		return
+	}
 	w.facts.use(book.Log(), time.Now())
 	w.readBack(ctx, book.Log().Records())
+}
+
+// past is how far reading back has come. A configuration that is replaced leaves
+// the rest to the next one.
+type past struct {
+	done     bool
+	begun    time.Time
+	took     time.Duration
+	reached  int64 // oldest record that was looked at, if n is not 0
+	n        int
+	requests int
+	from     time.Time // time of the oldest record that was looked at
+	since    time.Time // and of the oldest request that was counted
+	bodies   []audit.Body
 }
 
 // readBack counts what the log has of the time before the process, from the
 // newest record back.
 func (w *watcher) readBack(ctx context.Context, dir records.Dir) {
+	p := &w.past
 	now := time.Now()
-	deadline, horizon := now.Add(backTime), now.Add(-backMost)
-	from, since := now, process.Born()
-	var bodies []audit.Body
-	n, requests := 0, 0
-	err := dir.Newest(func(_ int64, record []byte) bool {
-		if n++; n%1024 == 0 && (ctx.Err() != nil || time.Now().After(deadline)) {
+	if p.begun.IsZero() {
+		p.begun, p.from, p.since = now, now, process.Born()
+	}
+	deadline, horizon := now.Add(backTime-p.took), p.begun.Add(-backMost)
+	looked, all := 0, true
+	err := dir.Newest(func(seq int64, record []byte) bool {
+		if looked++; looked%1024 == 0 && (ctx.Err() != nil || time.Now().After(deadline)) {
+			all = false
 			return false
 		}
-		isRequest := string(records.Kind(record)) == string(audit.KindRequest)
-		if isRequest && requests >= backRequests {
-			return true
+		if p.n > 0 && seq >= p.reached {
+			return true // an earlier configuration has looked at it
 		}
-		r, err := audit.Decode(record)
-		if err != nil {
-			return true // it is verified elsewhere
-		}
-		if r.Time.Before(horizon) {
-			from = horizon
-			return false
-		}
-		from = r.Time
-		if !r.Time.Before(process.Born()) && !ownRecord(r.Body) {
-			return true // it was counted when it happened
-		}
-		if ev, ok := r.Body.(*audit.Event); ok {
-			requests++
-			since = r.Time
-			w.tally.Request(ev, nil)
-			return true
-		}
-		bodies = append(bodies, r.Body)
-		return true
+		p.n, p.reached = p.n+1, seq
+		return p.look(w.tally, record, horizon)
 	})
+	p.took += time.Since(now)
+	if ctx.Err() != nil && !all {
+		return // the next configuration goes on
+	}
 	if err != nil {
 		caddy.Log().Named("soc2").Warn("the log could not be read back for the checks", zap.Error(err))
+		all = false
 	}
-	for _, body := range slices.Backward(bodies) {
+	if all {
+		p.from = horizon // there is nothing older, or nothing that checks look at
+	}
+	for _, body := range slices.Backward(p.bodies) {
 		w.tally.Happened(body, true)
 	}
-	w.tally.Past(since)
-	w.tally.ReadBack(from)
+	w.tally.Past(p.since)
+	w.tally.ReadBack(p.from)
+	p.done, p.bodies = true, nil
+}
+
+// look takes up a record. It reports whether older ones matter.
+func (p *past) look(tally *controls.Tally, record []byte, horizon time.Time) bool {
+	isRequest := string(records.Kind(record)) == string(audit.KindRequest)
+	if isRequest && p.requests >= backRequests {
+		return true
+	}
+	r, err := audit.Decode(record)
+	if err != nil {
+		return true // it is verified elsewhere
+	}
+	if r.Time.Before(horizon) {
+		return false
+	}
+	p.from = r.Time
+	if !r.Time.Before(process.Born()) && !ownRecord(r.Body) {
+		return true // it was counted when it happened
+	}
+	if ev, ok := r.Body.(*audit.Event); ok {
+		p.requests++
+		p.since = r.Time
+		tally.Request(ev, nil)
+		return true
+	}
+	p.bodies = append(p.bodies, r.Body)
+	return true
 }
 
 // ownRecord reports whether the log itself writes a record, which nobody else

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/caddy-soc2/caddy-soc2/internal/spelling"
 )
 
 // facts are what the rules compare.
@@ -40,7 +42,19 @@ type server struct {
 	trustStrict bool
 }
 
+// spelled are the members that the rules compare. Caddy takes them in any case.
+var spelled = spelling.Of(
+	"access_control", "admin", "apps", "audit", "automatic_https", "changes", "checks", "client_auth", "client_authentication", "config", "data_dir", "dial", "dir",
+	"disable", "disable_certificates", "disable_redirects", "disabled", "dynamic_upstreams", "enforce_origin", "errors", "fips", "handle", "idle_timeout",
+	"insecure_secrets_log", "insecure_skip_verify", "listen", "listener_wrappers", "load", "logging", "logs", "match", "max_events", "max_header_bytes", "max_size", "methods",
+	"min", "mode", "named_routes", "on_failure", "optional", "origins", "paths", "permissions", "profile", "protocol_min", "providers", "public_keys", "ranges", "rate_limits",
+	"read_header_timeout", "read_timeout", "remote", "request", "response", "retain", "routes", "rules", "servers", "shadow", "should_log_credentials", "skip",
+	"skip_certificates", "skip_hosts", "skip_unmapped_hosts", "source", "sources", "suites", "timestamp", "tls", "tls_connection_policies", "transport", "trusted_proxies",
+	"trusted_proxies_strict", "upstream", "upstreams", "window", "witnesses", "write_timeout", "zones",
+)
+
 func gather(config any, fallback string) facts {
+	config, _ = spelled.Canonical(config)
 	f := facts{servers: map[string]server{}, upstreams: map[string]bool{}, unverified: map[string]int{}}
 	root, _ := config.(map[string]any)
 	apps := object(root, "apps")
@@ -161,11 +175,20 @@ func (f *facts) handler(s *server, name string, h map[string]any, matchers int) 
 	case "soc2_audit":
 		s.audits++
 	case "authentication":
-		s.access += max(1, len(object(h, "providers")))
-		s.guards = append(s.guards, float64(matchers))
+		if !flag(object(object(h, "providers"), "soc2"), "optional") {
+			s.access += max(1, len(object(h, "providers")))
+			s.guards = append(s.guards, float64(matchers))
+		}
+	case "soc2_auth":
+		if !flag(h, "optional") {
+			s.access++
+			s.guards = append(s.guards, float64(matchers))
+		}
 	case "soc2_access":
-		s.access += 1 + len(objects(h["rules"]))
-		s.guards = append(s.guards, float64(matchers))
+		if text(h, "mode") != "shadow" {
+			s.access += 1 + len(objects(h["rules"]))
+			s.guards = append(s.guards, float64(matchers))
+		}
 	case "soc2_headers":
 		s.headers++
 		if p := text(h, "profile"); p == "strict" || p == "api" {
@@ -194,9 +217,13 @@ func (f *facts) handler(s *server, name string, h map[string]any, matchers int) 
 // rateLimit counts the zones of a limiter, and what those with names let through
 // in a second.
 func (s *server) rateLimit(h map[string]any) {
-	zones, _ := h["zones"].([]any)
 	named := object(h, "rate_limits")
-	s.limits += 1 + len(zones) + len(named)
+	s.limits += 1 + len(named)
+	for _, zone := range objects(h["zones"]) {
+		if !flag(zone, "shadow") { // such a zone refuses nothing
+			s.limits++
+		}
+	}
 	for name := range named {
 		zone := object(named, name)
 		if events, window := number(zone["max_events"]), duration(zone["window"]).Seconds(); events > 0 && window > 0 {
