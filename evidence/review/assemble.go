@@ -84,10 +84,14 @@ func (t *tally) principals() []Principal {
 		for r, s := range p.rules {
 			row.Rules = append(row.Rules, RuleUse{id(r), export.Visible(r.policy), export.Visible(r.rule), s.count, s.First, s.Last})
 		}
-		slices.SortFunc(row.Rules, func(a, b RuleUse) int { return cmp.Or(strings.Compare(a.Rule, b.Rule), strings.Compare(a.Policy, b.Policy)) })
+		slices.SortFunc(row.Rules, func(a, b RuleUse) int {
+			return cmp.Or(strings.Compare(a.Rule, b.Rule), strings.Compare(a.Policy, b.Policy))
+		})
 		list = append(list, row)
 	}
-	slices.SortFunc(list, func(a, b Principal) int { return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Method, b.Method)) })
+	slices.SortFunc(list, func(a, b Principal) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Method, b.Method))
+	})
 	return list
 }
 
@@ -209,7 +213,9 @@ func (t *tally) elsewhere() []Elsewhere {
 			list = append(list, Elsewhere{export.Visible(k.policy), export.Visible(k.rule), *u})
 		}
 	}
-	slices.SortFunc(list, func(a, b Elsewhere) int { return cmp.Or(strings.Compare(a.Policy, b.Policy), strings.Compare(a.Rule, b.Rule)) })
+	slices.SortFunc(list, func(a, b Elsewhere) int {
+		return cmp.Or(strings.Compare(a.Policy, b.Policy), strings.Compare(a.Rule, b.Rule))
+	})
 	return list
 }
 

@@ -70,30 +70,30 @@ type Period struct {
 
 // Log is what the document stands on.
 type Log struct {
-	Origin   string `json:"origin"`
-	Size     int64  `json:"tree_size"`
-	Root     string `json:"tree_root"`    // base64
-	Oldest   int64  `json:"oldest_seq"`   // first record that the log still has
-	First    *int64 `json:"first_seq"`    // first record of the period; null if there is none
-	Last     *int64 `json:"last_seq"`     // and the last
-	Records  int64  `json:"records"`      // of the period
-	Requests int64  `json:"requests"`     // of them
+	Origin   string    `json:"origin"`
+	Size     int64     `json:"tree_size"`
+	Root     string    `json:"tree_root"`     // base64
+	Oldest   int64     `json:"oldest_seq"`    // first record that the log still has
+	First    *int64    `json:"first_seq"`     // first record of the period; null if there is none
+	Last     *int64    `json:"last_seq"`      // and the last
+	Records  int64     `json:"records"`       // of the period
+	Requests int64     `json:"requests"`      // of them
 	Ends     time.Time `json:"newest_record"` // of the tree
 }
 
 // Tally is how often something was, and when.
 type Tally struct {
-	Allowed    int64  `json:"allowed"`
-	Refused    int64  `json:"refused"`
-	Shadow     int64  `json:"shadow_denied"`
-	Glass      int64  `json:"break_glass"`
-	Undecided  int64  `json:"undecided"` // no policy was asked
+	Allowed    int64     `json:"allowed"`
+	Refused    int64     `json:"refused"`
+	Shadow     int64     `json:"shadow_denied"`
+	Glass      int64     `json:"break_glass"`
+	Undecided  int64     `json:"undecided"` // no policy was asked
 	First      time.Time `json:"first,omitzero"`
 	Last       time.Time `json:"last,omitzero"`
-	FirstSeq   *int64 `json:"first_seq,omitempty"`
-	LastSeq    *int64 `json:"last_seq,omitempty"`
+	FirstSeq   *int64    `json:"first_seq,omitempty"`
+	LastSeq    *int64    `json:"last_seq,omitempty"`
 	LastUse    time.Time `json:"last_use,omitzero"` // the last that was not refused
-	LastUseSeq *int64 `json:"last_use_seq,omitempty"`
+	LastUseSeq *int64    `json:"last_use_seq,omitempty"`
 }
 
 // PolicyReview is a policy with what its rules decided.
@@ -122,16 +122,16 @@ type RuleReview struct {
 
 // AccountReview is a principal that the configuration names, with what it did.
 type AccountReview struct {
-	Grant   string   `json:"grant"`
-	Kind    string   `json:"kind"`
-	Name    string   `json:"name"`
-	Sources []string `json:"sources"`
-	Roles   []string `json:"roles"`
-	Limits  []string `json:"limits,omitempty"`
-	Expires time.Time   `json:"expires,omitzero"`
-	Expired bool     `json:"expired_in_period,omitempty"` // or before it
-	Rules   []string `json:"rules"`                       // that could allow it, by roles and names alone
-	Status  string   `json:"status"`
+	Grant   string    `json:"grant"`
+	Kind    string    `json:"kind"`
+	Name    string    `json:"name"`
+	Sources []string  `json:"sources"`
+	Roles   []string  `json:"roles"`
+	Limits  []string  `json:"limits,omitempty"`
+	Expires time.Time `json:"expires,omitzero"`
+	Expired bool      `json:"expired_in_period,omitempty"` // or before it
+	Rules   []string  `json:"rules"`                       // that could allow it, by roles and names alone
+	Status  string    `json:"status"`
 	Tally
 }
 
@@ -157,10 +157,10 @@ type Principal struct {
 
 // RuleUse is how often a rule allowed a principal.
 type RuleUse struct {
-	Grant  string `json:"grant,omitempty"` // id, if the rule is in the configuration
-	Policy string `json:"policy,omitempty"`
-	Rule   string `json:"rule"`
-	Count  int64  `json:"count"`
+	Grant  string    `json:"grant,omitempty"` // id, if the rule is in the configuration
+	Policy string    `json:"policy,omitempty"`
+	Rule   string    `json:"rule"`
+	Count  int64     `json:"count"`
 	First  time.Time `json:"first"`
 	Last   time.Time `json:"last"`
 }
@@ -204,24 +204,24 @@ type RefusedWho struct {
 type Span struct {
 	First    time.Time `json:"first"`
 	Last     time.Time `json:"last"`
-	FirstSeq int64  `json:"first_seq"`
-	LastSeq  int64  `json:"last_seq"`
+	FirstSeq int64     `json:"first_seq"`
+	LastSeq  int64     `json:"last_seq"`
 }
 
 // GlassUse is what was opened past the rules.
 type GlassUse struct {
-	Grant     string `json:"id"`
-	Policy    string `json:"policy,omitempty"`
-	Principal string `json:"principal,omitempty"`
-	By        string `json:"by,omitempty"`
-	Known     string `json:"by_known,omitempty"` // how good that name is
-	Claim     string `json:"by_claim,omitempty"` // what who opened it said to be
-	Reason    string `json:"reason,omitempty"`
-	Ticket    string `json:"ticket,omitempty"`
+	Grant     string    `json:"id"`
+	Policy    string    `json:"policy,omitempty"`
+	Principal string    `json:"principal,omitempty"`
+	By        string    `json:"by,omitempty"`
+	Known     string    `json:"by_known,omitempty"` // how good that name is
+	Claim     string    `json:"by_claim,omitempty"` // what who opened it said to be
+	Reason    string    `json:"reason,omitempty"`
+	Ticket    string    `json:"ticket,omitempty"`
 	Opened    time.Time `json:"opened,omitzero"` // absent: before the period
 	Until     time.Time `json:"until,omitzero"`
 	Closed    time.Time `json:"closed,omitzero"`
-	Requests  int64  `json:"requests"` // that it let in
+	Requests  int64     `json:"requests"` // that it let in
 	First     time.Time `json:"first,omitzero"`
 	Last      time.Time `json:"last,omitzero"`
 }
