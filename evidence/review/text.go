@@ -6,6 +6,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/caddy-soc2/caddy-soc2/audit/export"
 )
 
 // Text writes the document for people: what a reviewer looks at first, and the
@@ -191,4 +193,22 @@ func (d *Document) textSigned(p *page) {
 	for _, o := range d.LeftOut {
 		p.printf("  %s\t%d requests or records beyond the %d rows of the list\n", o.List, o.Count, o.Bound)
 	}
+}
+
+// SignedText writes sign-offs for people, with each decision that is not to keep.
+func SignedText(w io.Writer, list []Signed) error {
+	p := &page{w: tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
+	for i := range list {
+		s := &list[i]
+		p.printf("signed\t%s by %s, records %s\n", text(s.Time), s.Reviewer, strings.Trim(fmt.Sprint(s.Seqs), "[]"))
+		p.printf("\t%s\n", s.details())
+		p.printf("reason\t%s\n", orDash(strings.TrimSpace(s.Reason+" "+s.Ticket)))
+		for _, d := range s.Decisions {
+			if d.Decision != Keep {
+				p.printf("%s\t%s: %s\n", d.Decision, export.Visible(d.Grant), export.Visible(d.Note))
+			}
+		}
+	}
+	p.flush()
+	return p.err
 }
