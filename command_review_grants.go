@@ -126,7 +126,11 @@ func conditionsOf(r *rules.Rule) (list []string) {
 	add("host", r.Hosts...)
 	add("path", r.Paths...)
 	for _, w := range r.Times {
-		add("time", strings.TrimSpace(strings.Join(w.Days, ",")+" "+w.Begin+"-"+w.End+" "+w.Zone))
+		hours := ""
+		if w.Begin != "" || w.End != "" {
+			hours = w.Begin + "-" + w.End
+		}
+		add("time", strings.Fields(strings.Join(w.Days, ",")+" "+hours+" "+w.Zone)...)
 	}
 	if !r.From.IsZero() {
 		add("from", r.From.UTC().Format(time.RFC3339))
@@ -249,6 +253,12 @@ func (g *granting) file(name, what string, read func(name string, b []byte) erro
 		return nil
 	}
 	g.seen[what+" "+name] = true
+	if hidden := strings.Contains(name, "[secret "); hidden && g.missing {
+		g.note("The recorded configuration hides the name of the file of %s: whom it names is not in this review.", what)
+		return nil
+	} else if hidden {
+		return fmt.Errorf("the recorded configuration hides the name of the file of %s, which looks like a secret: name the configuration itself with --config, or say --missing-files for a review without its principals", what)
+	}
 	b, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) && g.missing {
 		g.Configuration.Files = append(g.Configuration.Files, review.File{Name: name})
