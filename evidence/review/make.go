@@ -79,8 +79,10 @@ func Make(ctx context.Context, dir records.Dir, grants *Grants, opt Options) (*D
 	if err := t.read(ctx, dir, period, log); err != nil {
 		return nil, err
 	}
-	d := t.document(period, log, began)
-	return d, nil
+	if err := log.empty(period, began); err != nil {
+		return nil, err
+	}
+	return t.document(period, log, began), nil
 }
 
 // headOf is the tree to stand on.
@@ -128,18 +130,26 @@ func (l *Log) covers(dir records.Dir, p Period, partial bool) (began time.Time, 
 	if l.Ends, err = timeAt(dir, l.Size-1); err != nil {
 		return began, err
 	}
-	removed := l.Oldest > 0
-	switch {
-	case !p.To.After(began) && removed:
-		return began, fmt.Errorf("%w: the oldest record that it still has, %d, is of %s, and the period ends at %s: retention removed the rest", ErrNoData, l.Oldest, text(began), text(p.To))
-	case !p.To.After(began):
-		return began, fmt.Errorf("%w: it begins at %s, and the period ends at %s", ErrNoData, text(began), text(p.To))
-	case p.From.After(l.Ends):
-		return began, fmt.Errorf("%w: the newest record that its checkpoint signs is of %s, and the period begins at %s", ErrNoData, text(l.Ends), text(p.From))
-	case removed && p.From.Before(began) && !partial:
+	if l.Oldest > 0 && p.From.Before(began) && p.To.After(began) && !partial {
 		return began, periodError("retention removed the records before %s (%d is the oldest), and the period begins at %s: begin it then, or say --partial for a review of what is left", text(began), l.Oldest, text(p.From))
 	}
 	return began, nil
+}
+
+// empty says why there is no record of a period, if that is because the log does
+// not reach it. A period in which nothing happened can be reviewed.
+func (l *Log) empty(p Period, began time.Time) error {
+	switch {
+	case l.Records > 0:
+		return nil
+	case !p.To.After(began) && l.Oldest > 0:
+		return fmt.Errorf("%w: the oldest record that it still has, %d, is of %s, and the period ends at %s: retention removed the rest", ErrNoData, l.Oldest, text(began), text(p.To))
+	case !p.To.After(began):
+		return fmt.Errorf("%w: it begins at %s, and the period ends at %s", ErrNoData, text(began), text(p.To))
+	case p.From.After(l.Ends):
+		return fmt.Errorf("%w: the newest record that its checkpoint signs is of %s, and the period begins at %s", ErrNoData, text(l.Ends), text(p.From))
+	}
+	return nil
 }
 
 func timeAt(dir records.Dir, seq int64) (time.Time, error) {
