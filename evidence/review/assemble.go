@@ -105,7 +105,7 @@ func (t *tally) policies(d *Document) {
 	}
 	for i := range t.grants.Policies {
 		p := &t.grants.Policies[i]
-		row := PolicyReview{Names: visibleAll(p.Names), Sites: visibleAll(p.Sites), Hash: p.Hash, Mode: p.Mode, BreakGlass: visibleAll(p.BreakGlass), Rules: []RuleReview{}}
+		row := PolicyReview{Names: visibleAll(p.Names), Sites: visibleAll(p.Sites), Hash: export.Visible(p.Hash), Mode: export.Visible(p.Mode), BreakGlass: visibleAll(p.BreakGlass), Rules: []RuleReview{}}
 		for j := range p.Rules {
 			r := t.ruleReview(p, &p.Rules[j])
 			r.Principals = allowed[ruleKey{p.Hash, p.Rules[j].Name}]
