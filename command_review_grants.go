@@ -66,7 +66,7 @@ func (g *granting) policy(h *access.Placed) error {
 	if _, err := h.Compile(time.Now()); err != nil {
 		return err
 	}
-	p := review.Policy{Names: []string{h.Name}, Sites: h.Site, Hash: h.Policy.Hash(), Mode: h.Mode, Assign: h.Assign}
+	p := review.Policy{Names: []string{h.Name}, Sites: h.Site, Hash: h.Hash(), Mode: h.Mode, Assign: h.Assign}
 	source := "policy " + h.Name
 	for _, r := range h.Rules {
 		p.Rules = append(p.Rules, review.Rule{

@@ -158,7 +158,7 @@ func TestHostileTextIsShownAndDoesNothing(t *testing.T) {
 var known = map[string]bool{}
 
 func init() {
-	for _, name := range strings.Fields("!doctype html head meta title style body h1 h2 table thead tbody tr th td p code ul li br") {
+	for name := range strings.FieldsSeq("!doctype html head meta title style body h1 h2 table thead tbody tr th td p code ul li br") {
 		known[name] = true
 	}
 }
