@@ -186,6 +186,10 @@ func checkCould(t *testing.T, d *review.Document, all []row) {
 	if fmt.Sprint(first.Rules, first.Roles, first.Sources, first.Expired) != "[rule:shop#aaaaaaaa/r0 rule:shop#aaaaaaaa/r2 rule:shop#aaaaaaaa/never rule:shop#bbbbbbbb/r0 rule:shop#bbbbbbbb/never] [more staff] [keys other keys] true" {
 		t.Errorf("%v %v %v %v", first.Rules, first.Roles, first.Sources, first.Expired)
 	}
+	ops := d.Accounts[slices.IndexFunc(d.Accounts, func(a review.AccountReview) bool { return a.Grant == "password:user-1" })]
+	if !slices.Contains(ops.Rules, "rule:shop#aaaaaaaa/r3") || slices.Contains(ops.Rules, "rule:shop#aaaaaaaa/r0") || slices.Contains(first.Rules, "rule:shop#aaaaaaaa/r3") {
+		t.Errorf("by roles: %q", ops.Rules)
+	}
 	for _, e := range d.Elsewhere {
 		checkTally(t, e.Policy+e.Rule, e.Tally, where(all, func(r row) bool {
 			return r.Access.Outcome != "" && r.Access.Policy == e.Policy && r.Access.Rule == e.Rule

@@ -40,7 +40,7 @@ func TestLongSignOffsAreSeveralRecordsThatKeepEachDecision(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts, err := s.Records(now, "ar-1", audit.Actor{Name: "uid:0", Known: "verified"})
+	parts, err := s.Records(to.Add(-1), "ar-1", audit.Actor{Name: "uid:0", Known: "verified"})
 	if err != nil || len(parts) < 3 {
 		t.Fatalf("%d parts, %v", len(parts), err)
 	}
@@ -54,10 +54,16 @@ func TestLongSignOffsAreSeveralRecordsThatKeepEachDecision(t *testing.T) {
 	if f := found[0]; f.Kept != 100 || f.Revoked != 100 || f.Changed != 100 || f.Grants != 300 || f.Reviewer != "carol" || f.Actor != "uid:0" || f.Document != review.Hash(document) {
 		t.Errorf("%+v", f)
 	}
+	if d := b.must(many(1), nil); len(d.Signed) != 1 || !d.Signed[0].Whole || d.Signed[0].Revoked != 100 || len(d.Signed[0].Seqs) != len(parts) {
+		t.Errorf("signed in the period: %+v", d.Signed)
+	}
 	missing := days(t, 0)
 	missing.add(parts[0], parts[2])
 	if found, err := review.Signatures(t.Context(), missing.dir(), document); err != nil || len(found) != 1 || found[0].Whole {
 		t.Errorf("with a part missing it is %+v, %v", found, err)
+	}
+	if d := missing.must(many(1), nil); len(d.Signed) != 1 || d.Signed[0].Whole {
+		t.Errorf("with a part missing: %+v", d.Signed)
 	}
 	if found, err := review.Signatures(t.Context(), b.dir(), append(document, ' ')); err != nil || len(found) != 0 {
 		t.Errorf("another document is signed: %+v, %v", found, err)
