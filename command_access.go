@@ -17,10 +17,10 @@ import (
 )
 
 func accessCommand() *cobra.Command {
-	cmd := command("access", "Try the rules of access control", "", cobra.NoArgs, func(cmd *cobra.Command, _ []string) (int, error) {
+	cmd := command("access", "Try the rules of access control, and review who used them", "", cobra.NoArgs, func(cmd *cobra.Command, _ []string) (int, error) {
 		return 0, cmd.Help()
 	})
-	cmd.AddCommand(accessTestCommand())
+	cmd.AddCommand(accessTestCommand(), accessReviewCommand())
 	return cmd
 }
 

@@ -94,6 +94,12 @@ func edgeExamples() []Body {
 			Time: when, Action: "open", Grant: "bg-3f9a1c77", Policy: "shop", Principal: "oncall@example.com", Actor: admin, Reason: "payments are down", Ticket: "INC-7",
 			Until: when.Add(time.Hour),
 		},
+		&AccessReview{
+			Time: when, Review: "ar-3f9a1c7700d2e4b1", Part: 1, Parts: 1, Actor: admin, Reviewer: "carol@example.com", Document: hashA,
+			From: time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC), To: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), Size: 1_048_822, Root: rootA, Config: hashB,
+			Grants: 2, Kept: 1, Revoked: 1, Ticket: "AR-2026-10", Reason: "quarterly review",
+			Decisions: JSON{Value: []byte(`[{"grant":"rule:default/staff","decision":"keep"},{"grant":"api_key:robot","decision":"revoke","note":"not used"}]`)},
+		},
 		&LimitChange{
 			Time: when, Kind: KindLimitEnd, Zone: "login", Key: "203.0.113.77", Limit: "10/1m burst 5", Mode: "gcra", Allowed: 15, Refused: 3022,
 			From: when.Add(-2 * time.Minute), To: when,

@@ -51,6 +51,7 @@ const (
 	KindCachePurge    Kind = "cache.purge"        // CachePurge
 	KindLockout       Kind = "access.lockout"     // Lockout
 	KindBreakGlass    Kind = "access.break_glass" // BreakGlass
+	KindAccessReview  Kind = "access.review"      // AccessReview
 	KindProtocolError Kind = "protocol.error"     // ProtocolError
 	KindBrowserReport Kind = "browser.report"     // BrowserReport
 
@@ -152,6 +153,8 @@ func blank(kind Kind) Body {
 		return &Lockout{}
 	case KindBreakGlass:
 		return &BreakGlass{}
+	case KindAccessReview:
+		return &AccessReview{}
 	case KindProtocolError:
 		return &ProtocolError{}
 	case KindBrowserReport:

@@ -236,6 +236,8 @@ func asRead(body Body) Body {
 		b.Evidence.Value = appendSafe(nil, b.Evidence.Value)
 	case *DockerfileCheck:
 		b.Findings.Value = appendSafe(nil, b.Findings.Value)
+	case *AccessReview:
+		b.Decisions.Value = appendSafe(nil, b.Decisions.Value)
 	case *Rollup:
 		b.Requests.Value = appendSafe(nil, b.Requests.Value)
 	case *LogOpen:

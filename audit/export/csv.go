@@ -86,19 +86,7 @@ func (e *CSV) End() error {
 }
 
 // cell makes text safe for spreadsheets and terminals.
-func cell(s string) string {
-	if s == "" {
-		return s
-	}
-	s = visible(s)
-	switch s[0] {
-	case '=', '+', '-', '@':
-		if _, err := strconv.ParseFloat(s, 64); err != nil { // a number is no formula
-			return "'" + s
-		}
-	}
-	return s
-}
+func cell(s string) string { return Guard(visible(s)) }
 
 // visible writes bytes that are not UTF-8, control characters and backslashes
 // as \xHH.

@@ -4,7 +4,7 @@
 //	request, request.intent, request.open   HTTP Activity 4002
 //	protocol.error                          Network Activity 4001
 //	admin.call, evidence.read               API Activity 6003
-//	config.change                           Entity Management 3004
+//	config.change, access.review            Entity Management 3004
 //	process.*, log.open, log.close          Application Lifecycle 6002
 //	access.lockout                          Account Change 3001
 //	check.transition                        Compliance Finding 2003
@@ -260,6 +260,8 @@ func (ev *event) describe(r audit.Record) {
 		ev.configChange(r, b)
 	case *audit.Lockout:
 		ev.lockout(b)
+	case *audit.AccessReview:
+		ev.accessReview(b)
 	case *audit.CheckTransition:
 		ev.check(b)
 	default:

@@ -91,7 +91,8 @@ func bodies(text string) []audit.Body {
 		&audit.Certificate{Time: at, Kind: audit.KindCertRenewed, Names: []string{text}}, &audit.UpstreamChange{Time: at, Kind: audit.KindUpstreamDown, Address: text},
 		&audit.LogOpen{Time: at, Origin: "edge-1/soc2"}, &audit.LogClose{Time: at}, &audit.LogGap{Time: at, From: at, To: at, Reason: text},
 		&audit.LogErase{Time: at, What: "retention"}, &audit.LogHold{Time: at}, &audit.LogKey{Time: at}, &audit.LogVerify{Time: at}, &audit.LogAnchor{Time: at},
-		&audit.LogClock{Time: at, From: at, To: at}, &audit.CachePurge{Time: at}, &audit.BreakGlass{Time: at, Action: "open", Principal: text}, &audit.LimitChange{Time: at, Kind: audit.KindLimitBan}, &audit.Review{Time: at, Kind: audit.KindReviewSignoff}, &audit.DockerfileCheck{Time: at, File: text, Outcome: "fail"}, &audit.Rollup{Time: at},
+		&audit.LogClock{Time: at, From: at, To: at}, &audit.CachePurge{Time: at}, &audit.BreakGlass{Time: at, Action: "open", Principal: text}, &audit.AccessReview{Time: at, Review: text, Document: text, Actor: who, Reviewer: text, Ticket: text, Reason: text}, &audit.AccessReview{Time: at},
+		&audit.LimitChange{Time: at, Kind: audit.KindLimitBan}, &audit.Review{Time: at, Kind: audit.KindReviewSignoff}, &audit.DockerfileCheck{Time: at, File: text, Outcome: "fail"}, &audit.Rollup{Time: at},
 	}
 }
 

@@ -92,6 +92,21 @@ func (ev *event) configChange(r audit.Record, b *audit.ConfigChange) {
 	ev.unmapped("reason", visible(b.Reason))
 }
 
+func (ev *event) accessReview(b *audit.AccessReview) {
+	const typeOther = 99
+	ev.is(3004, other, "Review")
+	ev.Message = "access review signed"
+	ev.Entity = &entity{Name: "access review", Type: "Access review", TypeID: typeOther, UID: visible(b.Review), Version: visible(b.Document)}
+	ev.by(b.Actor)
+	ev.StatusID = statusSuccess
+	ev.unmapped("reviewer", visible(b.Reviewer))
+	ev.unmapped("kept", b.Kept)
+	ev.unmapped("revoked", b.Revoked)
+	ev.unmapped("changed", b.Changed)
+	ev.unmapped("ticket", visible(b.Ticket))
+	ev.unmapped("reason", visible(b.Reason))
+}
+
 func (ev *event) lockout(b *audit.Lockout) {
 	const lock, unlock = 9, 12
 	activity := lock

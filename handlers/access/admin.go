@@ -109,6 +109,7 @@ func serveAdmin(w http.ResponseWriter, r *http.Request) error {
 //	GET  /soc2/v1/access/break-glass        what is open
 //	POST /soc2/v1/access/break-glass        {by, reason, policy, principal, for, ticket}
 //	POST /soc2/v1/access/break-glass/close  {by, reason, grant, ticket}
+//	POST /soc2/v1/access/reviews            review.SignOff
 func routeAdmin(w http.ResponseWriter, r *http.Request) (any, error) {
 	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 	switch path := r.URL.Path; {
@@ -120,7 +121,9 @@ func routeAdmin(w http.ResponseWriter, r *http.Request) (any, error) {
 		return openGlass(w, r)
 	case path == adminBase+"/break-glass/close" && r.Method == http.MethodPost:
 		return closeGlass(w, r)
-	case path == adminBase, path == adminBase+"/break-glass", path == adminBase+"/break-glass/close":
+	case path == adminBase+"/reviews" && r.Method == http.MethodPost:
+		return signReview(w, r)
+	case path == adminBase, path == adminBase+"/reviews", path == adminBase+"/break-glass", path == adminBase+"/break-glass/close":
 		return nil, fail(http.StatusMethodNotAllowed, "The path has no method %s.", r.Method)
 	}
 	return nil, fail(http.StatusNotFound, "There is nothing at this path.")

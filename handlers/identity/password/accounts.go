@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -30,6 +31,9 @@ type Accounts struct {
 	byName map[string]*Account
 	list   []*Account
 }
+
+// All lists the accounts, in the order of the file.
+func (a *Accounts) All() []*Account { return slices.Clone(a.list) }
 
 // stand is an account whose hash is compared with in the place of that of a name
 // that nobody has, so that the time tells nobody which names exist. It is always
