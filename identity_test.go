@@ -240,26 +240,34 @@ func TestEachRefusalHasItsReasonInTheRecord(t *testing.T) {
 // unlocks lets the network in again through the admin API.
 func (i *identities) unlocks() {
 	i.t.Helper()
-	call := func(route int, method, body string) *httptest.ResponseRecorder {
+	const list, unlock = "/soc2/v1/lockouts", "/soc2/v1/lockouts/unlock"
+	call := func(path, method, body string) *httptest.ResponseRecorder {
 		i.t.Helper()
 		w := httptest.NewRecorder()
-		if err := new(identity.Admin).Routes()[route].Handler.ServeHTTP(w, httptest.NewRequest(method, "/", strings.NewReader(body))); err != nil {
-			i.t.Fatal(err)
+		for _, route := range new(identity.Admin).Routes() {
+			if route.Pattern != path {
+				continue
+			}
+			if err := route.Handler.ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader(body))); err != nil {
+				i.t.Fatal(err)
+			}
+			return w
 		}
-		return w
+		i.t.Fatalf("the admin API has no %s", path)
+		return nil
 	}
-	if w := call(0, "GET", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"what":"network","subject":"127.0.0.1"`) || strings.Contains(w.Body.String(), "carol") {
+	if w := call(list, "GET", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"what":"network","subject":"127.0.0.1"`) || strings.Contains(w.Body.String(), "carol") {
 		i.t.Error(w.Code, w.Body)
 	}
 	for body, want := range map[string]int{``: 400, `{"what":"all","subject":"x"}`: 400, `{"what":"network","subject":"127.0.0.1"}`: 400, `{"what":"principal","subject":"dave","reason":"r"}`: 404} {
-		if w := call(1, "POST", body); w.Code != want {
+		if w := call(unlock, "POST", body); w.Code != want {
 			i.t.Error(body, w.Code, w.Body)
 		}
 	}
-	if w := call(1, "GET", ""); w.Code != 405 {
+	if w := call(unlock, "GET", ""); w.Code != 405 {
 		i.t.Error(w.Code)
 	}
-	if w := call(1, "POST", `{"what":"network","subject":"127.0.0.1","reason":"ticket 4711"}`); w.Code != 200 {
+	if w := call(unlock, "POST", `{"what":"network","subject":"127.0.0.1","reason":"ticket 4711"}`); w.Code != 200 {
 		i.t.Error(w.Code, w.Body)
 	}
 }
@@ -274,7 +282,7 @@ func TestWhatIdentitiesAreTakenFromMustBeThere(t *testing.T) {
 		"optional":                       "there is no source of identity",
 		"password ROOT/missing":          "no such file",
 		"password ROOT/empty":            "the file is empty",
-		"password {env.SOC2_TEST_UNSET}": "it names nothing",
+		"password {env.SOC2_TEST_UNSET}": "SOC2_TEST_UNSET is not set",
 		"api_key ROOT/missing":           "no such file",
 		"api_key ROOT/accounts":          "no JSON list",
 		"jwt https://idp.example":        "there is no audience",
@@ -289,7 +297,7 @@ func TestWhatIdentitiesAreTakenFromMustBeThere(t *testing.T) {
 		"oidc https://idp.example {\nclient_id a\n}":                                                          "there are no session_keys",
 		"oidc https://idp.example {\nclient_id a\nsession_keys ROOT/missing\n}":                               "no such file",
 		"oidc https://idp.example {\nclient_id a\nsession_keys ROOT/seal\n}":                                  "not 32 bytes",
-		"oidc https://idp.example {\nclient_id a\nsession_keys ROOT/seal\nclient_secret_file ROOT/missing\n}": "client_secret_file: open",
+		"oidc https://idp.example {\nclient_id a\nsession_keys ROOT/seal\nclient_secret_file ROOT/missing\n}": "/missing: no such file",
 		"oidc https://idp.example {\nclient_id a\nsession_keys ROOT/seal\nclient_secret_file ROOT/blank\n}":   "there is no secret in it",
 		"oidc https://idp.example {\nclient_id a\nsession_keys ROOT/seal\nbase http://x\n}":                   "is not an address like",
 		"oidc https://idp.example {\nclient_id a\nsession_keys ROOT/seal\ncallback /a/../b\n}":                "not a path of its own",
@@ -304,6 +312,73 @@ func TestWhatIdentitiesAreTakenFromMustBeThere(t *testing.T) {
 		}
 	}
 	_ = caddy.Stop()
+}
+
+// TestNoOptionTakesAMissingSecret holds that each option which names a file is an
+// error with its name when the configuration is validated, if that file is not
+// there or empty, or if a placeholder in its name stands for nothing; and that
+// what a placeholder stands for is not told.
+func TestNoOptionTakesAMissingSecret(t *testing.T) {
+	i := newIdentities(t)
+	i.file("empty", "")
+	i.file("secret", "hunter2-hunter2")
+	key := make([]byte, 32)
+	_, _ = rand.Read(key)
+	i.file("seal", base64.StdEncoding.EncodeToString(key)+"\n")
+	t.Setenv("SOC2_TEST_EMPTY", "")
+	const jwtOf, oidcOf = "jwt https://idp.example {\naudience a\n", "oidc https://idp.example {\nclient_id a\n"
+	options := map[string]string{ // by the name that errors have
+		"mtls: authorities":        "mtls {\nauthorities FILE\n}",
+		"mtls: roles":              "mtls {\nroles FILE\n}",
+		"mtls: crl":                "mtls {\ncrl FILE\n}",
+		"jwks_file":                jwtOf + "jwks_file FILE\n}",
+		"revoked":                  jwtOf + "jwks_file ROOT/jwks.json\nrevoked FILE\n}",
+		"authorities":              jwtOf + "authorities FILE\n}",
+		"api_key: file":            "api_key FILE",
+		"password: file":           "password FILE",
+		"oidc: session_keys":       oidcOf + "session_keys FILE\n}",
+		"oidc: client_secret_file": oidcOf + "session_keys ROOT/seal\nclient_secret_file FILE\n}",
+		"oidc: authorities":        oidcOf + "session_keys ROOT/seal\nauthorities FILE\n}",
+	}
+	files := map[string]string{
+		"ROOT/missing":                       "no such file",
+		"ROOT":                               "not a regular file",
+		"ROOT/empty":                         "the file is empty",
+		"{env.SOC2_TEST_UNSET}":              "SOC2_TEST_UNSET is not set",
+		"{env.SOC2_TEST_EMPTY}":              "SOC2_TEST_EMPTY is empty",
+		"ROOT/{env.SOC2_TEST_EMPTY}/missing": "SOC2_TEST_EMPTY is empty",
+		"{file.ROOT/missing}":                "no such file",
+		"{file.ROOT/empty}":                  "is empty",
+		"{file.ROOT/secret}":                 "no such file",
+		"{http.request.host}":                "no placeholder {http.request.host}",
+	}
+	for option, block := range options {
+		for file, want := range files {
+			i.refuses(strings.ReplaceAll(block, "FILE", file), option, want)
+		}
+	}
+	for option, block := range map[string]string{
+		"issuer":    `jwt {env.SOC2_TEST_UNSET} {` + "\naudience a\n}",
+		"audience":  "jwt https://idp.example {\naudience a {env.SOC2_TEST_UNSET}\n}",
+		"jwks_url":  jwtOf + "jwks_url https://{env.SOC2_TEST_UNSET}/keys\n}",
+		"client_id": "oidc https://idp.example {\nclient_id {env.SOC2_TEST_UNSET}\nsession_keys ROOT/seal\n}",
+		"base":      oidcOf + "session_keys ROOT/seal\nbase https://{env.SOC2_TEST_UNSET}\n}",
+	} {
+		i.refuses(block, option, "SOC2_TEST_UNSET is not set")
+	}
+	_ = caddy.Stop()
+}
+
+// refuses loads a block of soc2_auth that must be refused.
+func (i *identities) refuses(block, option, want string) {
+	i.t.Helper()
+	err := i.load("{\nGLOBAL\nsoc2 {\ndata_dir DATA\n}\n}\nSITE {\nsoc2_auth {\n" + block + "\n}\nrespond ok\n}\n")
+	switch {
+	case err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), option):
+		i.t.Errorf("%q: %v, want %s and %q", block, err, option, want)
+	case strings.Contains(err.Error(), "hunter2"):
+		i.t.Errorf("the error has a secret in it: %v", err)
+	}
 }
 
 // TestTheProviderServesCaddysHandler uses the sources without soc2_auth.
