@@ -138,6 +138,7 @@ func TestEachRefusalHasItsReasonInTheRecord(t *testing.T) {
 	if err := i.load(identityCaddyfile); err != nil {
 		t.Fatal(err)
 	}
+	before := figures(t)
 	e1 := map[jose.HeaderKey]any{"kid": "e1"}
 	good := i.token(e1, claims("x", 1))
 	parts := strings.Split(good, ".")
@@ -195,6 +196,29 @@ func TestEachRefusalHasItsReasonInTheRecord(t *testing.T) {
 	if got := i.get(i.url("/let-in"), basic("alice", "the-right-password")); got.status != 200 {
 		t.Error("who was let in again is refused:", got.status)
 	}
+	grew(t, before, map[string]float64{
+		"authentications_total method=jwt outcome=accepted":        3,
+		"authentications_total method=jwt outcome=refused":         12,
+		"authentications_total method=api_key outcome=accepted":    1,
+		"authentications_total method=api_key outcome=refused":     2,
+		"authentications_total method=password outcome=accepted":   2,
+		"authentications_total method=password outcome=refused":    5,
+		"authentications_total method=password outcome=locked_out": 2,
+		"authentications_total method=none outcome=refused":        1,
+		"jwt_cache_lookups_total result=hit":                       2,
+		"jwt_cache_lookups_total result=miss":                      13,
+		"jwt_cache_tokens":                                         1,
+		"password_hashes_total result=right":                       1,
+		"password_hashes_total result=wrong":                       5,
+		"password_hashes_waiting":                                  0,
+		"password_hashes_running":                                  0,
+		"lockouts what=principal":                                  1,
+		"lockouts what=network":                                    0,
+		"lockout_changes_total action=lock what=principal":         1,
+		"lockout_changes_total action=lock what=network":           1,
+		"lockout_changes_total action=unlock what=network":         1,
+		"lockout_evicted_total":                                    0,
+	})
 	i.verify()
 
 	seen, all, locks := map[string]string{}, "", ""
@@ -245,7 +269,7 @@ func (i *identities) unlocks() {
 		i.t.Helper()
 		w := httptest.NewRecorder()
 		for _, route := range new(identity.Admin).Routes() {
-			if route.Pattern != path {
+			if route.Pattern != method+" "+path {
 				continue
 			}
 			if err := route.Handler.ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader(body))); err != nil {
@@ -253,7 +277,7 @@ func (i *identities) unlocks() {
 			}
 			return w
 		}
-		i.t.Fatalf("the admin API has no %s", path)
+		i.t.Fatalf("the admin API has no %s %s", method, path)
 		return nil
 	}
 	if w := call(list, "GET", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"what":"network","subject":"127.0.0.1"`) || strings.Contains(w.Body.String(), "carol") {

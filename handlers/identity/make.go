@@ -219,6 +219,7 @@ func (p *Provider) makeIssuer(c *JWT) (*jwt.Issuer, error) {
 		return nil, err
 	}
 	issuer := &jwt.Issuer{Verifier: v, Names: c.names(p.Unicode), Cache: jwt.NewCache(cmp.Or(c.Remember, defaultRemember))}
+	p.closing = append(p.closing, showCache(issuer.Cache))
 	if c.Revoked != "" {
 		if issuer.Revoked, err = open(p, "revoked", c.Revoked, jwt.ParseRevoked); err != nil {
 			return nil, err

@@ -276,6 +276,31 @@ func (t *Table) State() State {
 	return s
 }
 
+// Count is how much of the table is in use.
+type Count struct {
+	Principals, Networks int // that are locked out
+	Entries, Size        int
+	Evicted              int // that had to make room while they still counted
+}
+
+// Count counts the locks that are in force.
+func (t *Table) Count() Count {
+	now := t.now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := Count{Entries: len(t.index), Size: t.size, Evicted: int(t.evicted)}
+	for i := range t.slots {
+		switch e := &t.slots[i]; {
+		case !now.Before(e.until):
+		case e.key.What == Network:
+			c.Networks++
+		default:
+			c.Principals++
+		}
+	}
+	return c
+}
+
 func (t *Table) tellAll(events []Event) {
 	for _, ev := range events {
 		if ev.What == pair {

@@ -134,7 +134,11 @@ func (s *Source) admit(r *http.Request, name, password string) (*caddyauth.User,
 // is only for the time that it takes is always wrong.
 func (s *Source) hash(with *Account, password string, own bool) (right bool, err error) {
 	begin := time.Now() // what it costs, not what time it is
-	defer func() { s.Gate.Leave(time.Since(begin), !right) }()
+	defer func() {
+		spent := time.Since(begin)
+		tell(spent, right)
+		s.Gate.Leave(spent, !right)
+	}()
 	same, err := with.compare.Compare([]byte(with.Hash), []byte(password))
 	return same && own && err == nil, err
 }
