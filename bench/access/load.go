@@ -84,6 +84,23 @@ func (c *credentials) legitimate() []string {
 	}
 }
 
+// greet sends each request until it is served: the password of nobody known yet
+// may have to wait.
+func greet(c *conn, requests []string) error {
+	for _, text := range requests {
+		status, err := 0, error(nil)
+		for range 20 {
+			if status, err = c.ask(text); err != nil || status == http.StatusOK {
+				break
+			}
+		}
+		if err != nil || status != http.StatusOK {
+			return fmt.Errorf("the server answers %d: %w", status, err)
+		}
+	}
+	return nil
+}
+
 // load sends requests in turn on all connections for a time. Each must be served.
 func (s *server) load(conns []*conn, requests []string, d time.Duration) (measure.Sample, error) {
 	before, err := s.cpu()
@@ -158,6 +175,9 @@ func (b *Bench) variant(s *server, name, site, request string) measure.Variant {
 		conns, err := dialAll(s.addrs[site], busy)
 		if err != nil {
 			return measure.Runner{}, err
+		}
+		if err := greet(conns[0], []string{request}); err != nil {
+			return measure.Runner{}, errors.Join(err, closeAll(conns))
 		}
 		return measure.Runner{
 			Run: func(_ context.Context, d time.Duration) (measure.Sample, error) {

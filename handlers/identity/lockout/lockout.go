@@ -200,17 +200,18 @@ func (t *Table) fail(key Key, p Policy, most int, now time.Time, events *[]Event
 
 // Succeeded forgets the failures of a principal that logged in from a network,
 // which are its own, and remembers the network as its own. Failures of the
-// network stay: others may be behind it.
+// network stay: others may be behind it. So do those of the principal elsewhere,
+// if the network was its own before: whoever guesses would else have as many
+// tries as it has requests, since with HTTP Basic each of them is a login.
 func (t *Table) Succeeded(realm, principal, network string) {
 	now := t.now()
 	t.mu.Lock()
 	var events []Event
 	own := realm + "\x00" + network
+	key := t.counted(realm, principal, network, now)
 	t.put(Key{trust, own, principal}, now, &events).seen = now
-	for _, key := range []Key{{pair, own, principal}, {Principal, realm, principal}} {
-		if e := t.get(key); e != nil && e.until.IsZero() {
-			t.drop(key)
-		}
+	if e := t.get(key); e != nil && e.until.IsZero() {
+		t.drop(key)
 	}
 	t.mu.Unlock()
 	t.tellAll(events)

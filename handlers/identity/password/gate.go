@@ -30,7 +30,7 @@ const (
 	maxQueued = 32
 	maxWait   = 3 * time.Second
 	burst     = 2 * time.Second // of processor time, that may be wrong at once
-	share     = 0.05            // of all processors, after that
+	share     = 0.03            // of all processors, after that
 )
 
 // NewGate makes a gate. Parallel 0 means a quarter of the processors, and at

@@ -116,6 +116,13 @@ func (s *Source) admit(r *http.Request, name, password string) (*caddyauth.User,
 		s.Gate.Leave(0, false)
 		return nil, lockedOut(wait, candidate)
 	}
+	// Others may have shown the same password meanwhile, as a browser does that
+	// fetches a page's parts at once.
+	if account != nil && s.remembers(account, password) {
+		s.Gate.Leave(0, false)
+		s.Guard.Succeeded(r, name)
+		return &account.user, nil
+	}
 	with := account
 	if with == nil {
 		with = accounts.stand(name)

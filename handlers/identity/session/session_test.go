@@ -258,3 +258,24 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+func FuzzKeys(f *testing.F) {
+	f.Add([]byte("# new\n"+base64.StdEncoding.EncodeToString(make([]byte, 32))+"\n"), "x")
+	f.Add([]byte("c2hvcnQ=\n"), "")
+	f.Fuzz(func(t *testing.T, data []byte, text string) {
+		keys, err := ParseKeys(data)
+		if (keys == nil) == (err == nil) {
+			t.Fatal(keys, err)
+		}
+		if err != nil {
+			return
+		}
+		box, err := keys.Box("fuzz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := box.Open(text, "name"); err == nil {
+			t.Fatalf("%q was sealed by nobody", text)
+		}
+	})
+}
