@@ -3,6 +3,7 @@ package soc2_test
 import (
 	"bufio"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"golang.org/x/crypto/bcrypt"
 )
 
@@ -206,6 +209,40 @@ func TestEachDecisionIsInTheRecord(t *testing.T) {
 		"access_decisions_total outcome=deny policy=default rule=":           3,
 		"access_break_glass_open": 0,
 	})
+}
+
+// TestValidateNamesWhatIsWrongWithRulesAndSecrets holds what "caddy validate"
+// says, which provisions and does not start.
+func TestValidateNamesWhatIsWrongWithRulesAndSecrets(t *testing.T) {
+	s := newSite(t)
+	const good = "soc2_access {\nrule staff {\nrole staff\n}\n}\n"
+	for site, want := range map[string][]string{
+		good: nil,
+		"soc2_access {\nrule ghost {\nanonymous\nrole staff\n}\n}\n":                                            {"rule ghost", "can never match"},
+		"soc2_access {\nrule all {\nanonymous\n}\nrule closed {\ndeny\npath /closed\n}\n}\n":                    {"closed", "all"},
+		"soc2_access {\nrule ldap {\nrole ldap:staff\n}\n}\n":                                                   {"rule ldap", `no source of roles "ldap"`},
+		"soc2_access {\nrule broken {\ncel \"principal ==\"\n}\n}\n":                                            {"rule broken"},
+		"soc2_auth {\npassword {env.SOC2_TEST_UNSET}\n}\n" + good:                                               {"password: file", "SOC2_TEST_UNSET is not set"},
+		"soc2_auth {\noidc https://idp.example {\nclient_id a\nsession_keys {file.ROOT/missing}\n}\n}\n" + good: {"session_keys", "no such file"},
+	} {
+		out, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(s.filled("{\nGLOBAL\nsoc2 {\ninstance test\ndata_dir DATA\n}\n}\nSITE {\n"+site+"respond ok\n}\n")), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var config *caddy.Config
+		if err := json.Unmarshal(out, &config); err != nil {
+			t.Fatal(err)
+		}
+		err = caddy.Validate(config)
+		if (err == nil) != (want == nil) {
+			t.Errorf("%q: %v, want %q", site, err, want)
+		}
+		for _, part := range want {
+			if err != nil && !strings.Contains(err.Error(), part) {
+				t.Errorf("%q: %v, want %q", site, err, part)
+			}
+		}
+	}
 }
 
 // TestRulesFollowAuthentication has the directive written before the

@@ -29,7 +29,7 @@ type Gate struct {
 const (
 	maxQueued = 32
 	maxWait   = 3 * time.Second
-	burst     = 2 * time.Second // of processor time, that may be wrong at once
+	burst     = time.Second     // of processor time, that may be wrong at once
 	share     = 0.03            // of all processors, after that
 )
 
