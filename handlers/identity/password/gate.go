@@ -29,8 +29,8 @@ type Gate struct {
 const (
 	maxQueued = 32
 	maxWait   = 3 * time.Second
-	burst     = time.Second     // of processor time, that may be wrong at once
-	share     = 0.03            // of all processors, after that
+	burst     = time.Second // of processor time, that may be wrong at once
+	share     = 0.03        // of all processors, after that
 )
 
 // NewGate makes a gate. Parallel 0 means a quarter of the processors, and at
