@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -394,7 +395,7 @@ func TestNoGameWithPseudoHeadersReachesTheUpstream(t *testing.T) {
 			for _, path := range []string{"/admin", "/admin/x"} {
 				send(append(of(host, "GET", path, nil), more...))
 				// The same before the others, so that it may be the one that counts.
-				send(append(more[:len(more):len(more)], of(host, "GET", path, nil)...))
+				send(append(slices.Clip(more), of(host, "GET", path, nil)...))
 				if seen := up.take(); len(seen) > 0 {
 					t.Errorf("%s: over %s it reached the upstream as %s", name, proto, seen[0].RequestURI)
 				}

@@ -140,7 +140,8 @@ func lockMetrics() []metrics.Family {
 				emit(float64(c.Principals), lockout.Principal)
 				emit(float64(c.Networks), lockout.Network)
 			},
-		}, {
+		},
+		{
 			Name: "lockout_changes_total", Type: prometheus.CounterValue, Labels: []string{"action", "what"},
 			Help: "Changes of locks by action (lock, extend: again within a day, expire, unlock: by somebody) and by what is locked out.",
 			Read: func(emit metrics.Emit) {
@@ -181,7 +182,8 @@ func hashMetrics() []metrics.Family {
 				emit(float64(c.Wrong), "wrong")
 				emit(float64(c.Busy), "busy")
 			},
-		}, {
+		},
+		{
 			Name: "password_hash_seconds_total", Type: prometheus.CounterValue, Help: "Time spent on hashing passwords, in seconds.",
 			Read: func(emit metrics.Emit) { emit(password.Counts().Took.Seconds()) },
 		},

@@ -139,8 +139,7 @@ func readAll(path string) ([]byte, error) {
 // Cause is what an error of a file says without the file's name, which may come
 // from a placeholder.
 func Cause(err error) error {
-	var of *fs.PathError
-	if errors.As(err, &of) {
+	if of, ok := errors.AsType[*fs.PathError](err); ok {
 		return of.Err
 	}
 	return err
