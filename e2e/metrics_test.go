@@ -75,6 +75,8 @@ func TestScrapeHasEachMetric(t *testing.T) {
 	}
 	const late = "caddy_soc2_certificate_not_after_timestamp_seconds{" // when the certificates were looked at
 	atLeast(t, "certificate", 1, func() int { return strings.Count(a.scrape(t), late) })
+	const made = "caddy_soc2_check_last_run_timestamp_seconds " // when the checks were made
+	atLeast(t, "run of the checks", 1, func() int { return strings.Count(a.scrape(t), "\n"+made) })
 	text := a.scrape(t)
 	names := regexp.MustCompile("(?m)^\\| `(caddy_soc2_[a-z_]+)`").FindAllStringSubmatch(string(doc), -1)
 	for _, name := range names {
