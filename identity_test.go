@@ -138,6 +138,7 @@ func TestEachRefusalHasItsReasonInTheRecord(t *testing.T) {
 	if err := i.load(identityCaddyfile); err != nil {
 		t.Fatal(err)
 	}
+	before := figures(t)
 	e1 := map[jose.HeaderKey]any{"kid": "e1"}
 	good := i.token(e1, claims("x", 1))
 	parts := strings.Split(good, ".")
@@ -195,6 +196,29 @@ func TestEachRefusalHasItsReasonInTheRecord(t *testing.T) {
 	if got := i.get(i.url("/let-in"), basic("alice", "the-right-password")); got.status != 200 {
 		t.Error("who was let in again is refused:", got.status)
 	}
+	grew(t, before, map[string]float64{
+		"authentications_total method=jwt outcome=accepted":        3,
+		"authentications_total method=jwt outcome=refused":         12,
+		"authentications_total method=api_key outcome=accepted":    1,
+		"authentications_total method=api_key outcome=refused":     2,
+		"authentications_total method=password outcome=accepted":   2,
+		"authentications_total method=password outcome=refused":    5,
+		"authentications_total method=password outcome=locked_out": 2,
+		"authentications_total method=none outcome=refused":        1,
+		"jwt_cache_lookups_total result=hit":                       2,
+		"jwt_cache_lookups_total result=miss":                      13,
+		"jwt_cache_tokens":                                         1,
+		"password_hashes_total result=right":                       1,
+		"password_hashes_total result=wrong":                       5,
+		"password_hashes_waiting":                                  0,
+		"password_hashes_running":                                  0,
+		"lockouts what=principal":                                  1,
+		"lockouts what=network":                                    0,
+		"lockout_changes_total action=lock what=principal":         1,
+		"lockout_changes_total action=lock what=network":           1,
+		"lockout_changes_total action=unlock what=network":         1,
+		"lockout_evicted_total":                                    0,
+	})
 	i.verify()
 
 	seen, all, locks := map[string]string{}, "", ""
@@ -280,7 +304,7 @@ func TestWhatIdentitiesAreTakenFromMustBeThere(t *testing.T) {
 		"optional":                       "there is no source of identity",
 		"password ROOT/missing":          "no such file",
 		"password ROOT/empty":            "the file is empty",
-		"password {env.SOC2_TEST_UNSET}": "it names nothing",
+		"password {env.SOC2_TEST_UNSET}": "SOC2_TEST_UNSET is not set",
 		"api_key ROOT/missing":           "no such file",
 		"api_key ROOT/accounts":          "no JSON list",
 		"jwt https://idp.example":        "there is no audience",
@@ -295,7 +319,7 @@ func TestWhatIdentitiesAreTakenFromMustBeThere(t *testing.T) {
 		"oidc https://idp.example {\nclient_id a\n}":                                                          "there are no session_keys",
 		"oidc https://idp.example {\nclient_id a\nsession_keys ROOT/missing\n}":                               "no such file",
 		"oidc https://idp.example {\nclient_id a\nsession_keys ROOT/seal\n}":                                  "not 32 bytes",
-		"oidc https://idp.example {\nclient_id a\nsession_keys ROOT/seal\nclient_secret_file ROOT/missing\n}": "client_secret_file: open",
+		"oidc https://idp.example {\nclient_id a\nsession_keys ROOT/seal\nclient_secret_file ROOT/missing\n}": "/missing: no such file",
 		"oidc https://idp.example {\nclient_id a\nsession_keys ROOT/seal\nclient_secret_file ROOT/blank\n}":   "there is no secret in it",
 		"oidc https://idp.example {\nclient_id a\nsession_keys ROOT/seal\nbase http://x\n}":                   "is not an address like",
 		"oidc https://idp.example {\nclient_id a\nsession_keys ROOT/seal\ncallback /a/../b\n}":                "not a path of its own",
@@ -310,6 +334,73 @@ func TestWhatIdentitiesAreTakenFromMustBeThere(t *testing.T) {
 		}
 	}
 	_ = caddy.Stop()
+}
+
+// TestNoOptionTakesAMissingSecret holds that each option which names a file is an
+// error with its name when the configuration is validated, if that file is not
+// there or empty, or if a placeholder in its name stands for nothing; and that
+// what a placeholder stands for is not told.
+func TestNoOptionTakesAMissingSecret(t *testing.T) {
+	i := newIdentities(t)
+	i.file("empty", "")
+	i.file("secret", "hunter2-hunter2")
+	key := make([]byte, 32)
+	_, _ = rand.Read(key)
+	i.file("seal", base64.StdEncoding.EncodeToString(key)+"\n")
+	t.Setenv("SOC2_TEST_EMPTY", "")
+	const jwtOf, oidcOf = "jwt https://idp.example {\naudience a\n", "oidc https://idp.example {\nclient_id a\n"
+	options := map[string]string{ // by the name that errors have
+		"mtls: authorities":        "mtls {\nauthorities FILE\n}",
+		"mtls: roles":              "mtls {\nroles FILE\n}",
+		"mtls: crl":                "mtls {\ncrl FILE\n}",
+		"jwks_file":                jwtOf + "jwks_file FILE\n}",
+		"revoked":                  jwtOf + "jwks_file ROOT/jwks.json\nrevoked FILE\n}",
+		"authorities":              jwtOf + "authorities FILE\n}",
+		"api_key: file":            "api_key FILE",
+		"password: file":           "password FILE",
+		"oidc: session_keys":       oidcOf + "session_keys FILE\n}",
+		"oidc: client_secret_file": oidcOf + "session_keys ROOT/seal\nclient_secret_file FILE\n}",
+		"oidc: authorities":        oidcOf + "session_keys ROOT/seal\nauthorities FILE\n}",
+	}
+	files := map[string]string{
+		"ROOT/missing":                       "no such file",
+		"ROOT":                               "not a regular file",
+		"ROOT/empty":                         "the file is empty",
+		"{env.SOC2_TEST_UNSET}":              "SOC2_TEST_UNSET is not set",
+		"{env.SOC2_TEST_EMPTY}":              "SOC2_TEST_EMPTY is empty",
+		"ROOT/{env.SOC2_TEST_EMPTY}/missing": "SOC2_TEST_EMPTY is empty",
+		"{file.ROOT/missing}":                "no such file",
+		"{file.ROOT/empty}":                  "is empty",
+		"{file.ROOT/secret}":                 "no such file",
+		"{http.request.host}":                "no placeholder {http.request.host}",
+	}
+	for option, block := range options {
+		for file, want := range files {
+			i.refuses(strings.ReplaceAll(block, "FILE", file), option, want)
+		}
+	}
+	for option, block := range map[string]string{
+		"issuer":    `jwt {env.SOC2_TEST_UNSET} {` + "\naudience a\n}",
+		"audience":  "jwt https://idp.example {\naudience a {env.SOC2_TEST_UNSET}\n}",
+		"jwks_url":  jwtOf + "jwks_url https://{env.SOC2_TEST_UNSET}/keys\n}",
+		"client_id": "oidc https://idp.example {\nclient_id {env.SOC2_TEST_UNSET}\nsession_keys ROOT/seal\n}",
+		"base":      oidcOf + "session_keys ROOT/seal\nbase https://{env.SOC2_TEST_UNSET}\n}",
+	} {
+		i.refuses(block, option, "SOC2_TEST_UNSET is not set")
+	}
+	_ = caddy.Stop()
+}
+
+// refuses loads a block of soc2_auth that must be refused.
+func (i *identities) refuses(block, option, want string) {
+	i.t.Helper()
+	err := i.load("{\nGLOBAL\nsoc2 {\ndata_dir DATA\n}\n}\nSITE {\nsoc2_auth {\n" + block + "\n}\nrespond ok\n}\n")
+	switch {
+	case err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), option):
+		i.t.Errorf("%q: %v, want %s and %q", block, err, option, want)
+	case strings.Contains(err.Error(), "hunter2"):
+		i.t.Errorf("the error has a secret in it: %v", err)
+	}
 }
 
 // TestTheProviderServesCaddysHandler uses the sources without soc2_auth.

@@ -6,7 +6,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caddy-soc2/caddy-soc2/handlers/access"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
+	"github.com/caddy-soc2/caddy-soc2/handlers/identity"
 	"github.com/caddy-soc2/caddy-soc2/handlers/ratelimit"
 	"github.com/caddy-soc2/caddy-soc2/handlers/reports"
 	"github.com/caddy-soc2/caddy-soc2/happenings/checks"
@@ -15,7 +17,7 @@ import (
 
 // metricFamilies are all metrics but the histograms.
 func metricFamilies() []metrics.Family {
-	return slices.Concat(metrics.Requests(), metrics.Log(), metrics.Happenings(), ratelimit.Metrics(), headerFamilies(), checks.Families())
+	return slices.Concat(metrics.Requests(), metrics.Log(), metrics.Happenings(), ratelimit.Metrics(), access.Metrics(), identity.Metrics(), headerFamilies(), checks.Families())
 }
 
 // headerFamilies are the metrics of the rules for headers and of what browsers

@@ -2,6 +2,7 @@
 // subject against its limits and its peers, as ratios in one run on one disk.
 //
 //	go -C bench run . log [--dir D] [--rounds N] [--seconds S] [--only name,...] [--json FILE]
+//	go -C bench run . access [--rounds N] [--seconds S] [--only name,...] [--json FILE]
 //	go -C bench run . coverage [--rounds N] [--seconds S] [--json FILE]
 //	go -C bench run . limit [--rounds N] [--seconds S] [--only name,...] [--json FILE]
 //	go -C bench run . headers [--rounds N] [--seconds S] [--json FILE]

@@ -16,7 +16,7 @@ func TestEachSubjectIsInTheREADME(t *testing.T) {
 		t.Fatal(err)
 	}
 	names := slices.Sorted(maps.Keys(subjects))
-	if want := []string{"coverage", "headers", "limit", "log"}; !slices.Equal(names, want) {
+	if want := []string{"access", "coverage", "headers", "limit", "log"}; !slices.Equal(names, want) {
 		t.Errorf("%v, want %v", names, want)
 	}
 	for _, name := range names {

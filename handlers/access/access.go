@@ -65,6 +65,8 @@ type Handler struct {
 	hash   string
 	strip  guard
 	now    func() time.Time
+
+	tallies map[string]*tally // by rule
 }
 
 // Source is a place to find roles.
@@ -104,6 +106,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.Identity != nil && h.Identity.Assertion != nil {
 		h.Identity.Assertion.ring = openRing(ctx, h.Identity.Assertion.Key)
 	}
+	h.keepTallies()
 	published.add(h)
 	return nil
 }
@@ -111,6 +114,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 // Cleanup takes the policy from the admin API.
 func (h *Handler) Cleanup() error {
 	published.remove(h)
+	h.dropTallies()
 	return nil
 }
 
@@ -211,7 +215,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	switch {
 	case d.Allow:
 	case h.Mode == modeShadow:
-		note.Outcome = "shadow_deny"
+		note.Outcome = shadowDeny
 	case h.pastRules(&q, d, &note):
 	default:
 		note.Outcome = rules.Deny
@@ -237,6 +241,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	}
 	note.Outcome, note.Reason = rules.Deny, noRoute
 	ev.SetAccess(note)
+	h.tallies[note.Rule].add(noRoute)
 	return caddyhttp.Error(http.StatusNotFound, errors.New("no route answers the request"))
 }
 
@@ -249,6 +254,7 @@ func (h *Handler) record(ev *audit.Event, d audit.Decision, shadow *rules.Decisi
 	}
 	ev.SetAccess(d)
 	ev.SetAccessPolicy(h.hash, rule)
+	h.count(d, rule)
 }
 
 // refuse answers a request that is not allowed: 401 if other credentials could

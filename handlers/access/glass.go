@@ -131,7 +131,7 @@ func (h *Handler) pastRules(q *rules.Request, d rules.Decision, note *audit.Deci
 	for _, g := range *p {
 		if g.policy == h.Name && g.principal == q.Principal && q.Now.Before(g.until) {
 			g.used.Add(1)
-			note.Outcome, note.Reason = "break_glass", g.id
+			note.Outcome, note.Reason = glassOpen, g.id
 			return true
 		}
 	}

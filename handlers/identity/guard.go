@@ -35,8 +35,10 @@ type Namer interface {
 	Pseudonym(member, value string) (string, bool)
 }
 
-// record appends the record of a lockout to the audit log, if there is one.
+// record counts a lockout, and appends its record to the audit log, if there is
+// one.
 func record(l *audit.Lockout, wait bool) {
+	countLock(l.Action, l.What)
 	book := ledger.Current()
 	if book == nil || !book.Hold() {
 		return

@@ -197,8 +197,9 @@ func (p *Provider) cause(o outcome) error {
 // decider names this part in the records of its decisions.
 const decider = "soc2_auth"
 
-// note annotates the request's record.
+// note counts the outcome and annotates the request's record.
 func note(r *http.Request, o outcome) {
+	count(o)
 	ev := audit.FromContext(r.Context())
 	if o.user != nil {
 		ev.SetUser(o.user.ID, o.user.Metadata["method"])

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +23,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/identity/password"
 	"github.com/caddy-soc2/caddy-soc2/handlers/identity/principal"
 	"github.com/caddy-soc2/caddy-soc2/handlers/identity/reload"
+	"github.com/caddy-soc2/caddy-soc2/internal/secret"
 )
 
 // make makes the sources that are configured.
@@ -61,25 +61,16 @@ func (p *Provider) warn(err error) {
 }
 
 // open reads a file of the operator, whose name may have placeholders.
-func open[T any](p *Provider, option, path string, parse func([]byte) (T, error)) (*reload.File[T], error) {
-	full, err := filled(option, path)
+func open[T any](p *Provider, option, name string, parse func([]byte) (T, error)) (*reload.File[T], error) {
+	path, err := secret.Text(option, name)
 	if err != nil {
 		return nil, err
 	}
-	f, err := reload.Open(full, time.Now, p.warn, parse)
+	f, err := reload.OpenAs(option+" "+name, path, time.Now, p.warn, parse)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", option, err)
+		return nil, err
 	}
 	return f, nil
-}
-
-// filled replaces placeholders. What is left must not be empty.
-func filled(option, text string) (string, error) {
-	full := caddy.NewReplacer().ReplaceKnown(text, "")
-	if full == "" {
-		return "", fmt.Errorf("%s %q: it names nothing", option, text)
-	}
-	return full, nil
 }
 
 func (p *Provider) makeMTLS() (principal.Source, error) {
@@ -113,8 +104,8 @@ func (p *Provider) makeMTLS() (principal.Source, error) {
 	return s, nil
 }
 
-func authorities(path string) ([]*x509.Certificate, error) {
-	data, err := pemFile(path)
+func authorities(name string) ([]*x509.Certificate, error) {
+	data, err := secret.Read("authorities", name)
 	if err != nil {
 		return nil, err
 	}
@@ -122,26 +113,14 @@ func authorities(path string) ([]*x509.Certificate, error) {
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if block.Type != "CERTIFICATE" || err != nil {
-			return nil, fmt.Errorf("authorities: %s has a PEM block that is no certificate", path)
+			return nil, fmt.Errorf("authorities: %s has a PEM block that is no certificate", name)
 		}
 		list = append(list, cert)
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("authorities: %s has no certificate (PEM)", path)
+		return nil, fmt.Errorf("authorities: %s has no certificate (PEM)", name)
 	}
 	return list, nil
-}
-
-func pemFile(path string) ([]byte, error) {
-	full, err := filled("authorities", path)
-	if err != nil {
-		return nil, err
-	}
-	data, err := os.ReadFile(full)
-	if err != nil {
-		return nil, fmt.Errorf("authorities: %w", err)
-	}
-	return data, nil
 }
 
 func (p *Provider) makeClients(g *guard) (principal.Source, error) {
@@ -208,6 +187,14 @@ func (p *Provider) makeJWT() (principal.Source, error) {
 const defaultRemember = 10_000
 
 func (p *Provider) makeIssuer(c *JWT) (*jwt.Issuer, error) {
+	if err := secret.Texts(map[string]*string{"issuer": &c.Issuer, "jwks_url": &c.JWKS}); err != nil {
+		return nil, err
+	}
+	for i := range c.Audience {
+		if err := secret.Texts(map[string]*string{"audience": &c.Audience[i]}); err != nil {
+			return nil, err
+		}
+	}
 	algs, leeway, err := c.check()
 	switch {
 	case err != nil:
@@ -232,6 +219,7 @@ func (p *Provider) makeIssuer(c *JWT) (*jwt.Issuer, error) {
 		return nil, err
 	}
 	issuer := &jwt.Issuer{Verifier: v, Names: c.names(p.Unicode), Cache: jwt.NewCache(cmp.Or(c.Remember, defaultRemember))}
+	p.closing = append(p.closing, showCache(issuer.Cache))
 	if c.Revoked != "" {
 		if issuer.Revoked, err = open(p, "revoked", c.Revoked, jwt.ParseRevoked); err != nil {
 			return nil, err
@@ -358,7 +346,7 @@ func (p *Provider) remote(issuer, address string, c Asking) (*jwks.Remote, error
 	var roots []byte
 	if c.Authorities != "" {
 		var err error
-		if roots, err = pemFile(c.Authorities); err != nil {
+		if roots, err = secret.Read("authorities", c.Authorities); err != nil {
 			return nil, err
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/identity/oidc"
 	"github.com/caddy-soc2/caddy-soc2/handlers/identity/principal"
 	"github.com/caddy-soc2/caddy-soc2/handlers/identity/session"
+	"github.com/caddy-soc2/caddy-soc2/internal/secret"
 )
 
 // defaultGrace is how long a session goes on without its provider.
@@ -26,6 +27,9 @@ const defaultGrace = 5 * time.Minute
 
 func (p *Provider) makeOIDC() (principal.Source, error) {
 	c := p.OIDC
+	if err := secret.Texts(map[string]*string{"issuer": &c.Issuer, "client_id": &c.ClientID, "base": &c.Base}); err != nil {
+		return nil, err
+	}
 	algs, leeway, err := c.check()
 	switch {
 	case err != nil:
@@ -80,7 +84,7 @@ func (p *Provider) secrets(s *oidc.Source) error {
 	c := p.OIDC
 	s.Secret = func() string { return "" }
 	if c.ClientSecretFile != "" {
-		secret, err := open(p, "client_secret_file", c.ClientSecretFile, func(data []byte) (string, error) {
+		own, err := open(p, "client_secret_file", c.ClientSecretFile, func(data []byte) (string, error) {
 			text := strings.TrimSpace(string(data))
 			if text == "" {
 				return "", errors.New("there is no secret in it")
@@ -90,7 +94,7 @@ func (p *Provider) secrets(s *oidc.Source) error {
 		if err != nil {
 			return err
 		}
-		s.Secret = func() string { return *secret.Get() }
+		s.Secret = func() string { return *own.Get() }
 	}
 	keys, err := open(p, "session_keys", c.SessionKeys, session.ParseKeys)
 	if err != nil {
@@ -102,7 +106,7 @@ func (p *Provider) secrets(s *oidc.Source) error {
 		sum := sha256.Sum256([]byte(c.Issuer + "\x00" + c.ClientID))
 		file = filepath.Join(caddy.AppDataDir(), "soc2", "state", "logouts-"+hex.EncodeToString(sum[:6])+".json")
 	}
-	if file, err = filled("logout_file", file); err != nil {
+	if file, err = secret.Text("logout_file", file); err != nil {
 		return err
 	}
 	ended, leave, err := share("logouts", file, func() (*session.Ended, func(), error) {

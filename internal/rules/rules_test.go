@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -429,6 +430,42 @@ func BenchmarkDecide(b *testing.B) {
 		for b.Loop() {
 			if d := e.Decide(q); !d.Allow {
 				b.Fatal(d)
+			}
+		}
+	})
+}
+
+// FuzzPolicy reads policies as a configuration has them. What is compiled decides,
+// twice the same, and never lets in nobody by a rule that is not for anonymous
+// requests.
+func FuzzPolicy(f *testing.F) {
+	f.Add([]byte(`{"rules":[{"name":"a","roles":["staff"],"paths":["/a/*"],"methods":["GET"],"require":{"mfa":true}}],"assign":{"staff":["alice"]}}`), "/a/b", "alice")
+	f.Add([]byte(`{"rules":[{"name":"a","anonymous":true,"hosts":["*.example.com"],"networks":["10.0.0.0/8"],"times":[{"days":["mon"],"begin":"08:00","end":"18:00"}]}]}`), "/", "")
+	f.Add([]byte(`{"rules":[{"name":"a","effect":"deny","cel":"path.startsWith('/x')"},{"name":"b","shadow":true,"claims":[{"name":"dept","values":["it"]}]}],"tolerate":["semicolon"]}`), "/x;y", "bob")
+	f.Fuzz(func(t *testing.T, data []byte, path, who string) {
+		p := new(Policy)
+		if json.Unmarshal(data, p) != nil || len(p.Rules) > 20 {
+			return
+		}
+		e, err := New(p, []string{UserSource}, genTime)
+		if err != nil {
+			return
+		}
+		q := last()
+		q.Path, q.Principal = path, who
+		if who == "" {
+			q.Roles, q.Claims = nil, nil
+		}
+		d := e.Decide(q)
+		if again := e.Decide(q); again.Allow != d.Allow || again.Rule != d.Rule || again.Reason != d.Reason {
+			t.Fatalf("%+v, then %+v", d, again)
+		}
+		if d.Allow && d.Rule == "" {
+			t.Fatalf("allowed by no rule: %+v", d)
+		}
+		for _, r := range p.Rules {
+			if d.Allow && who == "" && r.Name == d.Rule && !r.Anonymous {
+				t.Fatalf("rule %s lets in nobody", r.Name)
 			}
 		}
 	})

@@ -34,6 +34,7 @@ type Remote struct {
 
 	mu        sync.Mutex // guards the fields below
 	tried     time.Time
+	failing   bool // when it was last asked
 	refreshes bool // one runs in the background
 	closed    bool
 	discovery *Discovery
@@ -107,6 +108,25 @@ func (r *Remote) usable() *fetched {
 	return f
 }
 
+// State is how an issuer does.
+type State struct {
+	Asked   bool      // it was asked for its keys
+	Failing bool      // when that was last tried
+	At      time.Time // when the keys were had that are in force; zero if there are none
+}
+
+// State says how the issuer does. It is not asked for that.
+func (r *Remote) State() State {
+	var s State
+	if f := r.usable(); f != nil {
+		s.At = f.at
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.Asked, s.Failing = !r.tried.IsZero(), r.failing
+	return s
+}
+
 // Find returns the keys of a name. See jwt.Keys.
 func (r *Remote) Find(_ context.Context, kid string, quiet bool) ([]Key, error) {
 	f := r.usable()
@@ -165,6 +185,9 @@ func (r *Remote) ask() error {
 	r.mu.Unlock()
 	// The client that waits may leave; others want the answer all the same.
 	f, err := r.fetch(r.ctx)
+	r.mu.Lock()
+	r.failing = err != nil
+	r.mu.Unlock()
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 		if r.Warn != nil {

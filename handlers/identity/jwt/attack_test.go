@@ -1,6 +1,7 @@
 package jwt_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -15,6 +16,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -407,4 +409,19 @@ func TestOfSeveralLinesOnOneSubjectTheStrictestCounts(t *testing.T) {
 			t.Errorf("%s: %v %v", name, user, refusal)
 		}
 	}
+}
+
+func FuzzRevoked(f *testing.F) {
+	f.Add([]byte("# gone\njti a\nsub bob before 2027-01-31T08:00:00Z\nsub carol\n"))
+	f.Add([]byte("sub bob before now"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		list, err := jwt.ParseRevoked(data)
+		if (list == nil) == (err == nil) {
+			t.Fatal(list, err)
+		}
+		again, err2 := jwt.ParseRevoked(append(bytes.Clone(data), "\n# end\n"...))
+		if (err == nil) != (err2 == nil) || err == nil && !reflect.DeepEqual(list, again) {
+			t.Fatalf("a comment changes the list: %v, %v", err, err2)
+		}
+	})
 }

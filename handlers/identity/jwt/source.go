@@ -3,6 +3,7 @@ package jwt
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
@@ -61,15 +62,23 @@ func (s *Source) Authenticate(_ http.ResponseWriter, r *http.Request) (*caddyaut
 	now := s.Now()
 	for _, issuer := range s.Issuers {
 		if e, ok := issuer.Cache.find(token, now, issuer.Keys.Current(), issuer.revoked()); ok {
+			hits.Add(1)
 			return &e.user, nil
 		}
 	}
+	misses.Add(1)
 	issuer, why := s.issuer(token)
 	if why != "" {
 		return nil, principal.Refuse(why)
 	}
 	return issuer.admit(r, token, now)
 }
+
+var hits, misses atomic.Int64
+
+// Lookups is how many tokens of the process were remembered and how many were
+// not.
+func Lookups() (hit, miss int64) { return hits.Load(), misses.Load() }
 
 // issuer finds the issuer that a token says to be of. Where there is only one,
 // it need not be asked.

@@ -200,17 +200,18 @@ func (t *Table) fail(key Key, p Policy, most int, now time.Time, events *[]Event
 
 // Succeeded forgets the failures of a principal that logged in from a network,
 // which are its own, and remembers the network as its own. Failures of the
-// network stay: others may be behind it.
+// network stay: others may be behind it. So do those of the principal elsewhere,
+// if the network was its own before: whoever guesses would else have as many
+// tries as it has requests, since with HTTP Basic each of them is a login.
 func (t *Table) Succeeded(realm, principal, network string) {
 	now := t.now()
 	t.mu.Lock()
 	var events []Event
 	own := realm + "\x00" + network
+	key := t.counted(realm, principal, network, now)
 	t.put(Key{trust, own, principal}, now, &events).seen = now
-	for _, key := range []Key{{pair, own, principal}, {Principal, realm, principal}} {
-		if e := t.get(key); e != nil && e.until.IsZero() {
-			t.drop(key)
-		}
+	if e := t.get(key); e != nil && e.until.IsZero() {
+		t.drop(key)
 	}
 	t.mu.Unlock()
 	t.tellAll(events)
@@ -274,6 +275,31 @@ func (t *Table) State() State {
 		}
 	}
 	return s
+}
+
+// Count is how much of the table is in use.
+type Count struct {
+	Principals, Networks int // that are locked out
+	Entries, Size        int
+	Evicted              int // that had to make room while they still counted
+}
+
+// Count counts the locks that are in force.
+func (t *Table) Count() Count {
+	now := t.now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := Count{Entries: len(t.index), Size: t.size, Evicted: int(t.evicted)}
+	for i := range t.slots {
+		switch e := &t.slots[i]; {
+		case !now.Before(e.until):
+		case e.key.What == Network:
+			c.Networks++
+		default:
+			c.Principals++
+		}
+	}
+	return c
 }
 
 func (t *Table) tellAll(events []Event) {

@@ -111,6 +111,24 @@ func TestStrangersCannotLockSomebodyOutOfTheirOwnDesk(t *testing.T) {
 	}
 }
 
+// TestWhoWorksAtItsDeskDoesNotForgetOthersGuesses holds that logins at the own
+// desk do not give those who guess elsewhere any more tries.
+func TestWhoWorksAtItsDeskDoesNotForgetOthersGuesses(t *testing.T) {
+	d := newDesk(t, 64)
+	d.Succeeded("r", "alice", "home")
+	for i := range 3 {
+		d.fail(1, "alice", fmt.Sprint("n", i))
+		d.Succeeded("r", "alice", "home")
+	}
+	d.told("lock principal alice 3")
+	d.locked("alice", "n9", 10*time.Minute)
+	d.locked("alice", "home", 0)
+	d.fail(2, "alice", "home")
+	d.Succeeded("r", "alice", "home")
+	d.fail(2, "alice", "home")
+	d.locked("alice", "home", 0)
+}
+
 // TestOneGuesserDoesNotLockOutAllWhoShareAnAddress holds that whoever lately
 // logged in from a network has one try there while it is locked out.
 func TestOneGuesserDoesNotLockOutAllWhoShareAnAddress(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -155,6 +156,24 @@ func FuzzList(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if list, err := ParseList(data); err == nil && list.list.NextUpdate.IsZero() {
 			t.Fatal("a list that is never stale")
+		}
+	})
+}
+
+func FuzzRoles(f *testing.F) {
+	f.Add([]byte(`{"spiffe://a/b": ["ops", "dev"], "c": []}`))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		roles, err := ParseRoles(data)
+		if (roles == nil) == (err == nil) {
+			t.Fatal(roles, err)
+		}
+		for name, list := range roles {
+			for _, role := range list {
+				if role == "" || strings.ContainsAny(role, ",\n") {
+					t.Fatalf("%q has the role %q", name, role)
+				}
+			}
 		}
 	})
 }

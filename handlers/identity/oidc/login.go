@@ -177,6 +177,7 @@ func (s *Source) callback(w http.ResponseWriter, r *http.Request) (*session.Sess
 	if refusal := s.send(w, r, ses, s.Now()); refusal != nil {
 		return nil, refusal
 	}
+	count(sessionBegun)
 	w.Header().Set("Location", l.Return)
 	w.WriteHeader(http.StatusSeeOther)
 	return ses, nil

@@ -57,6 +57,7 @@ func (s *Source) logout(w http.ResponseWriter, r *http.Request) *Served {
 	next := s.base(r) + s.Paths.LoggedOut
 	if err == nil {
 		out.User = ses.User
+		count(loggedOut)
 		if err := s.Ended.Session(ses.ID, s.Now(), s.Limits.Absolute); err != nil && s.Warn != nil {
 			s.Warn(err)
 		}
@@ -127,6 +128,7 @@ func (s *Source) backChannel(w http.ResponseWriter, r *http.Request) *Served {
 	if err := s.Ended.Provider(sid, sub, now, s.Limits.Absolute); err != nil {
 		return refuse(LogoutToken, http.StatusInternalServerError, err)
 	}
+	count(loggedOutByProvider)
 	w.WriteHeader(http.StatusOK)
 	served := &Served{What: "oidc_backchannel_logout"}
 	if principal.Name(sub, s.Names.Unicode) {

@@ -174,6 +174,7 @@ func (s *Source) Authenticate(w http.ResponseWriter, r *http.Request) (*caddyaut
 
 // end takes the session's cookie back.
 func (s *Source) end(w http.ResponseWriter, r *http.Request, why principal.Reason, user string) *principal.Refusal {
+	countOver(why)
 	session.SetCookie(w, r, s.sessionCookie(), "", 0)
 	return &principal.Refusal{Reason: why, Candidate: user}
 }

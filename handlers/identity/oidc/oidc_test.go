@@ -3,6 +3,7 @@ package oidc
 import (
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"testing"
 	"time"
 
@@ -81,4 +82,25 @@ func TestNoAddressLeadsElsewhere(t *testing.T) {
 			t.Errorf("%q is refused", path)
 		}
 	}
+}
+
+func FuzzSingle(f *testing.F) {
+	f.Add("code=a&state=b")
+	f.Add("state=a&state=b")
+	f.Add("a=%zz;b=1")
+	f.Fuzz(func(t *testing.T, query string) {
+		m, ok := single(query)
+		if !ok {
+			return
+		}
+		all, err := url.ParseQuery(query)
+		if err != nil || len(all) != len(m) {
+			t.Fatalf("%v, %v", all, err)
+		}
+		for name, list := range all {
+			if len(list) != 1 || m[name] != list[0] {
+				t.Fatalf("%q: %q and %q", name, list, m[name])
+			}
+		}
+	})
 }

@@ -125,6 +125,7 @@ func (s *Source) refresh(ctx context.Context, ses *session.Session, now time.Tim
 		}
 	}
 	s.tokens(&fresh, token, raw, now)
+	count(refreshed)
 	return &fresh, nil
 }
 
@@ -134,6 +135,7 @@ func (s *Source) outlive(ses *session.Session, now time.Time, err error) (*sessi
 		s.Warn(err)
 	}
 	if now.Sub(time.Unix(ses.Renew, 0)) < s.Grace {
+		count(outlived)
 		return ses, nil
 	}
 	return nil, &principal.Refusal{Reason: Unreachable, Status: http.StatusServiceUnavailable, Retry: 10 * time.Second, Cause: err}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,8 +29,8 @@ type Gate struct {
 const (
 	maxQueued = 32
 	maxWait   = 3 * time.Second
-	burst     = 2 * time.Second // of processor time, that may be wrong at once
-	share     = 0.05            // of all processors, after that
+	burst     = time.Second // of processor time, that may be wrong at once
+	share     = 0.03        // of all processors, after that
 )
 
 // NewGate makes a gate. Parallel 0 means a quarter of the processors, and at
@@ -41,9 +42,42 @@ func NewGate(parallel int, now func() time.Time) *Gate {
 	return &Gate{now: now, slots: make(chan struct{}, parallel), wait: maxWait, balance: burst, filled: now()}
 }
 
+// State is what goes on in a gate.
+type State struct {
+	Waiting, Running, Parallel int
+}
+
+// State says what goes on.
+func (g *Gate) State() State {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return State{Waiting: g.queued, Running: len(g.slots), Parallel: cap(g.slots)}
+}
+
+// Count is what became of passwords since the process began.
+type Count struct {
+	Right, Wrong, Busy int64
+	Took               time.Duration // of hashing
+}
+
+var right, wrong, busy, took atomic.Int64
+
+// Counts says what became of the passwords that came to any gate.
+func Counts() Count {
+	return Count{Right: right.Load(), Wrong: wrong.Load(), Busy: busy.Load(), Took: time.Duration(took.Load())}
+}
+
 // Enter waits until a password may be hashed, and reports false if it may not.
 // Leave must follow if it may.
 func (g *Gate) Enter(ctx context.Context, known bool) bool {
+	if g.enter(ctx, known) {
+		return true
+	}
+	busy.Add(1)
+	return false
+}
+
+func (g *Gate) enter(ctx context.Context, known bool) bool {
 	g.mu.Lock()
 	now := g.now()
 	if passed := now.Sub(g.filled); passed > 0 {
@@ -93,4 +127,14 @@ func (g *Gate) Leave(took time.Duration, wrong bool) {
 	g.mu.Lock()
 	g.balance -= took
 	g.mu.Unlock()
+}
+
+// tell counts a hash.
+func tell(spent time.Duration, same bool) {
+	took.Add(int64(spent))
+	if same {
+		right.Add(1)
+	} else {
+		wrong.Add(1)
+	}
 }

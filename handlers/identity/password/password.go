@@ -116,6 +116,13 @@ func (s *Source) admit(r *http.Request, name, password string) (*caddyauth.User,
 		s.Gate.Leave(0, false)
 		return nil, lockedOut(wait, candidate)
 	}
+	// Others may have shown the same password meanwhile, as a browser does that
+	// fetches a page's parts at once.
+	if account != nil && s.remembers(account, password) {
+		s.Gate.Leave(0, false)
+		s.Guard.Succeeded(r, name)
+		return &account.user, nil
+	}
 	with := account
 	if with == nil {
 		with = accounts.stand(name)
@@ -134,7 +141,11 @@ func (s *Source) admit(r *http.Request, name, password string) (*caddyauth.User,
 // is only for the time that it takes is always wrong.
 func (s *Source) hash(with *Account, password string, own bool) (right bool, err error) {
 	begin := time.Now() // what it costs, not what time it is
-	defer func() { s.Gate.Leave(time.Since(begin), !right) }()
+	defer func() {
+		spent := time.Since(begin)
+		tell(spent, right)
+		s.Gate.Leave(spent, !right)
+	}()
 	same, err := with.compare.Compare([]byte(with.Hash), []byte(password))
 	return same && own && err == nil, err
 }

@@ -91,6 +91,60 @@ func TestARightPasswordIsHashedOnce(t *testing.T) {
 	}
 }
 
+// slow hashes until it may go on.
+type slow struct {
+	counting
+	begun, end chan struct{}
+}
+
+func (c slow) Compare(hash, plain []byte) (bool, error) {
+	close(c.begun) // once: another hash panics
+	<-c.end
+	return c.counting.Compare(hash, plain)
+}
+
+// TestRequestsAtOnceHaveOneHash holds what a browser does that knows the password
+// of a page with many parts.
+func TestRequestsAtOnceHaveOneHash(t *testing.T) {
+	s, _, hashed := newSource(t)
+	c := slow{counting{hashed}, make(chan struct{}), make(chan struct{})}
+	(*s.Accounts.Get()).byName["alice"].compare = c
+	// The failures and successes that the watchman notes are not for several
+	// goroutines.
+	s.Guard = nobody{}
+	const requests = 16
+	results := make(chan principal.Reason, requests)
+	enter := func() {
+		_, why := try(s, "alice", "right")
+		results <- why
+	}
+	go enter()
+	<-c.begun
+	for range requests - 1 {
+		go enter()
+	}
+	for s.Gate.State().Waiting < requests-1 {
+		runtime.Gosched()
+	}
+	close(c.end)
+	for range requests {
+		if why := <-results; why != "" {
+			t.Error(why)
+		}
+	}
+	if *hashed != 1 {
+		t.Error(*hashed, "hashed")
+	}
+}
+
+// nobody is a guard that locks out nobody.
+type nobody struct{}
+
+func (nobody) Locked(*http.Request, string) time.Duration { return 0 }
+func (nobody) Known(*http.Request, string) bool           { return false }
+func (nobody) Failed(*http.Request, string)               {}
+func (nobody) Succeeded(*http.Request, string)            {}
+
 func TestWhoIsLockedOutCostsNoHash(t *testing.T) {
 	s, g, hashed := newSource(t)
 	try(s, "alice", "right")

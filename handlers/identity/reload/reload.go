@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/caddy-soc2/caddy-soc2/internal/secret"
 )
 
 // Interval is how old the last look at a file may be.
@@ -22,6 +24,7 @@ const MaxBytes = 64 << 20
 // that comes Interval after the last look. A file that cannot be read, or has an
 // error, leaves what was read before in force; Get tells since when.
 type File[T any] struct {
+	name  string // in errors
 	path  string
 	parse func([]byte) (T, error)
 	now   func() time.Time
@@ -49,7 +52,13 @@ func (s stamp) same(t stamp) bool {
 // Open reads a file. It is an error if there is none, or if parse refuses it.
 // Failures of later looks are told to warn.
 func Open[T any](path string, now func() time.Time, warn func(error), parse func([]byte) (T, error)) (*File[T], error) {
-	f := &File[T]{path: path, parse: parse, now: now, warn: warn}
+	return OpenAs(path, path, now, warn, parse)
+}
+
+// OpenAs is Open with the name that errors give the file in place of its path,
+// which may have come from a placeholder and be no path but a secret.
+func OpenAs[T any](name, path string, now func() time.Time, warn func(error), parse func([]byte) (T, error)) (*File[T], error) {
+	f := &File[T]{name: name, path: path, parse: parse, now: now, warn: warn}
 	if err := f.read(); err != nil {
 		return nil, err
 	}
@@ -86,7 +95,7 @@ func (f *File[T]) look() {
 func (f *File[T]) refresh() error {
 	info, err := os.Stat(f.path)
 	if err != nil {
-		return err
+		return f.wrong(err)
 	}
 	if f.stamp.same(stampOf(info)) {
 		return nil
@@ -99,35 +108,36 @@ func stampOf(info os.FileInfo) stamp { return stamp{info, info.ModTime(), info.S
 func (f *File[T]) read() error {
 	in, err := os.Open(f.path)
 	if err != nil {
-		return err
+		return f.wrong(err)
 	}
 	defer in.Close()
 	info, err := in.Stat()
 	if err != nil {
-		return err
+		return f.wrong(err)
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file", f.path)
+		return f.wrong(errors.New("it is not a regular file"))
 	}
 	data, err := io.ReadAll(io.LimitReader(in, MaxBytes+1))
 	if err != nil {
-		return err
+		return f.wrong(err)
 	}
 	if len(data) > MaxBytes {
-		return fmt.Errorf("%s is larger than %d bytes", f.path, MaxBytes)
+		return f.wrong(fmt.Errorf("the file is larger than %d bytes", MaxBytes))
 	}
 	if len(data) == 0 {
-		return fmt.Errorf("%s: %w", f.path, ErrEmpty)
+		return f.wrong(secret.ErrEmpty)
 	}
 	value, err := f.parse(data)
 	if err != nil {
-		return fmt.Errorf("%s: %w", f.path, err)
+		return f.wrong(err)
 	}
 	f.value.Store(&value)
 	f.stamp = stampOf(info)
 	return nil
 }
 
-// ErrEmpty means that a file has no contents: one that is being written, or
-// whose secret was never put there.
-var ErrEmpty = errors.New("the file is empty")
+// wrong says of which file an error is.
+func (f *File[T]) wrong(err error) error {
+	return fmt.Errorf("%s: %w", f.name, secret.Cause(err))
+}
