@@ -124,6 +124,9 @@ func (s *Stage) expand(c *Command, buildArgs map[string]string) error {
 		return s.arg(c, arg, buildArgs)
 	}
 	word := func(text string) (string, error) {
+		if !strings.ContainsAny(text, "$'\"\\`") {
+			return text, nil // most words have nothing to be read
+		}
 		out, unmatched, err := s.file.shlex.ProcessWord(text, s.scope.at(c.order))
 		c.miss(unmatched)
 		return out, err
