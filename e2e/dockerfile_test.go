@@ -141,7 +141,7 @@ func TestDockerfileFixWaiversAndBaseline(t *testing.T) {
 	waiver := func(expires string) string {
 		var b strings.Builder
 		b.WriteString("waivers:\n")
-		for _, rule := range []string{"U01", "B01", "S01"} {
+		for _, rule := range []string{"U01", "B01", "S01", "M01"} {
 			fmt.Fprintf(&b, "  - {rule: %s, reason: RISK-17, approver: alice, expires: %s}\n", rule, expires)
 		}
 		return file(t, b.String())
