@@ -30,13 +30,13 @@ type Server struct {
 
 	Log          Log                  `json:"log"`
 	Traffic      Traffic              `json:"traffic"`
-	Changes      []Change             `json:"changes"`             // oldest first
-	Recorded     string               `json:"recorded,omitempty"`  // hash that the last change says runs
-	Endpoint     *Endpoint            `json:"endpoint,omitempty"`  // nil: not compared yet
-	Names        map[string]Name      `json:"names,omitempty"`     // what became of certificates, by name
-	Certificates *[]Certificate       `json:"certificates"`        // in use; nil: not looked at yet
-	Upstreams    []Upstream           `json:"upstreams,omitempty"` // that were watched
-	Reviews      []Review             `json:"reviews,omitempty"`   // oldest first
+	Changes      []Change             `json:"changes"`               // oldest first
+	Recorded     string               `json:"recorded,omitempty"`    // hash that the last change says runs
+	Endpoint     *Endpoint            `json:"endpoint,omitempty"`    // nil: not compared yet
+	Names        map[string]Name      `json:"names,omitempty"`       // what became of certificates, by name
+	Certificates *[]Certificate       `json:"certificates"`          // in use; nil: not looked at yet
+	Upstreams    []Upstream           `json:"upstreams,omitempty"`   // that were watched
+	Reviews      []Review             `json:"reviews,omitempty"`     // oldest first
 	Dockerfiles  []Dockerfile         `json:"dockerfiles,omitempty"` // the newest verdict on each that was recorded
 	Process      *Process             `json:"process,omitempty"`
 	Second       *Count               `json:"second,omitempty"`  // second count of requests

@@ -48,7 +48,7 @@ type File struct {
 	Name   string
 	Stages []*Stage // in the order of the file
 
-	lines  []string // of the source
+	lines  []string          // of the source
 	names  map[string]*Stage // by their names in small letters
 	shlex  *shell.Lex
 	global *scope // arguments before the first FROM, and those of the platform

@@ -97,5 +97,5 @@ func text(b []byte) (value, rest []byte) {
 	if used <= 0 || n > uint64(len(b)-used) {
 		return nil, nil
 	}
-	return b[used : used+int(n)], b[used+int(n):] //nolint:gosec // it is at most the length of b
+	return b[used : used+int(n)], b[used+int(n):]
 }
