@@ -170,8 +170,9 @@ func (f *File) newStage(from *instructions.Stage, index int) (*Stage, error) {
 		if s.platform == "" {
 			s.platform = s.Base.platform
 		}
-	case !s.Image.Scratch():
-		s.scope.fromImage = true
+	default:
+		s.scope.scratch = s.Image.Scratch()
+		s.scope.fromImage = !s.scope.scratch
 	}
 	return s, nil
 }
