@@ -8,7 +8,7 @@ ARG RUNTIME_IMAGE=gcr.io/distroless/static-debian12:nonroot
 FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build
 ARG TARGETOS
 ARG TARGETARCH
-ENV CGO_ENABLED=0 GOCACHE=/go/cache GOTOOLCHAIN=local
+ENV GOCACHE=/go/cache GOTOOLCHAIN=local
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download
@@ -16,9 +16,7 @@ COPY . .
 # The same sources give the same bytes, wherever they are built.
 RUN --mount=type=cache,target=/go/pkg/mod \
     --mount=type=cache,target=/go/cache \
-    GOOS="$TARGETOS" GOARCH="$TARGETARCH" \
-    go build -trimpath -buildvcs=false -tags=nobadger,nomysql,nopgx \
-        -ldflags="-s -w -buildid=" -o /out/caddy ./cmd/caddy \
+    GOOS="$TARGETOS" GOARCH="$TARGETARCH" sh scripts/build /out/caddy \
  && install -d -m 0700 -o 65532 -g 65532 /out/data /out/config
 
 FROM ${RUNTIME_IMAGE} AS proxy

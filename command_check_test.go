@@ -100,7 +100,7 @@ func TestCheckPrintsJSONAndSARIF(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatal(err)
 	}
-	if f := r.Check("TLS-004"); len(r.Checks) != 58 || f.Result != controls.Fail || r.Source != controls.SourceConfig || r.Check("ACC-001").Exception == nil {
+	if f := r.Check("TLS-004"); len(r.Checks) != 59 || f.Result != controls.Fail || r.Source != controls.SourceConfig || r.Check("ACC-001").Exception == nil {
 		t.Errorf("%+v", f)
 	}
 	_, out, err = check(t, leaky, "-c", "-", "-a", "caddyfile", "--format", "sarif")

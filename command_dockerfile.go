@@ -39,8 +39,9 @@ with findings that were there before and do not count; --write-baseline writes i
 --fix mends in the files what can be mended without a decision.
 
 --statement writes the verdict as an in-toto statement in a DSSE envelope, signed by
---key. --record has the running server record it in its audit log. Both have the
-SHA-256 of the Dockerfile, the ignore file, the policy and the baseline.
+--key. --record has the running server record it in its audit log; --log records it in
+a log that no server has open. Each has the SHA-256 of the Dockerfile, the ignore file,
+the policy and the baseline. The check CHG-008 reads the newest verdicts in the log.
 
 Exit status: 0 nothing blocks, 1 something does, 2 wrong usage, or a file that cannot
 be judged: then there is no verdict on any.`,
@@ -58,6 +59,8 @@ be judged: then there is no verdict on any.`,
 	flags.String("statement", "", "file for the signed statement")
 	flags.String("key", "", "private key that signs it: file:PATH, env:NAME or credential:NAME of a key as \"caddy soc2 key new\" makes it, or a file in PEM (PKCS #8)")
 	flags.Bool("record", false, "have the running server record the verdict")
+	flags.String("log", "", "directory of an audit log that no server has open, in which to record the verdict")
+	flags.String("log-key", "", "key of that log; default: file:keys/log.key beside its directory")
 	return ordering(cmd)
 }
 

@@ -4,12 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,7 +22,6 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/dockerfile/statement"
 	"github.com/caddy-soc2/caddy-soc2/dockerfile/template"
 	"github.com/caddy-soc2/caddy-soc2/dockerfile/verdict"
-	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 )
 
 func readUpTo(r io.Reader, most int64) ([]byte, error) { return io.ReadAll(io.LimitReader(r, most)) }
@@ -51,36 +47,22 @@ func (c *checking) keep(list []*verdict.Verdict) error {
 			return fmt.Errorf("--statement: %w", err)
 		}
 	}
-	if !record {
-		return nil
-	}
-	o := orderOf(c.cmd)
-	for _, v := range list {
-		if err := c.record(v, o); err != nil {
-			return fmt.Errorf("--record: %w", err)
+	dir, _ := c.cmd.Flags().GetString("log")
+	switch {
+	case record && dir != "":
+		return errors.New("give --record, for the running server, or --log, for a log that no server has open: one of them")
+	case record:
+		for _, v := range list {
+			if err := c.report(v); err != nil {
+				return fmt.Errorf("--record: %w", err)
+			}
+		}
+	case dir != "":
+		if err := c.inscribe(dir, list); err != nil {
+			return fmt.Errorf("--log: %w", err)
 		}
 	}
 	return nil
-}
-
-// record reports a verdict to the running server.
-func (c *checking) record(v *verdict.Verdict, o evidence.Order) error {
-	report := evidence.DockerfileReport{
-		By: o.By, Reason: o.Reason, File: v.File, Target: v.Target, Profile: string(v.Profile), Rules: v.Rules, Outcome: v.Outcome,
-		Blocking: int64(v.Blocking), Warnings: int64(v.Warnings), Waived: int64(v.Waived), Baseline: int64(v.Baseline),
-		Verdict: v.SHA256(), Findings: v.Brief(),
-	}
-	for _, in := range v.Inputs {
-		report.Inputs = append(report.Inputs, in.SHA256+" "+in.Name)
-	}
-	body, err := json.Marshal(report)
-	if err != nil {
-		return err
-	}
-	quiet := *c.cmd
-	quiet.SetOut(c.cmd.ErrOrStderr())
-	_, err = call(&quiet, http.MethodPost, "/dockerfile/checks", body)
-	return err
 }
 
 // signerOf reads a private key in PEM or as the log's key is kept.
@@ -277,30 +259,3 @@ func dockerfileRulesCommand() *cobra.Command {
 		})
 	return cmd
 }
-
-// RecordDockerfile records a verdict that was reported. It implements
-// evidence.Recorder.
-func (a *App) RecordDockerfile(r evidence.DockerfileReport) (any, error) {
-	if _, err := hex.DecodeString(r.Verdict); err != nil || len(r.Verdict) != 64 {
-		return nil, refused(`"verdict" %q is no SHA-256 in hex`, r.Verdict)
-	}
-	if r.Outcome != verdict.Pass && r.Outcome != verdict.Fail || (r.Outcome == verdict.Fail) != (r.Blocking > 0) {
-		return nil, refused(`"outcome" %q does not fit %d blocking findings`, r.Outcome, r.Blocking)
-	}
-	record := &audit.DockerfileCheck{
-		Time: time.Now(), File: r.File, Target: r.Target, Profile: r.Profile, Rules: r.Rules, Outcome: r.Outcome,
-		Blocking: r.Blocking, Warnings: r.Warnings, Waived: r.Waived, Baseline: r.Baseline, Inputs: r.Inputs,
-		Statement: r.Verdict, Findings: audit.JSON{Value: compactJSON(r.Findings)}, By: r.By, Reason: r.Reason,
-	}
-	return map[string]string{"recorded": r.File, "outcome": r.Outcome}, a.inscribe(record)
-}
-
-func compactJSON(text []byte) []byte {
-	var b bytes.Buffer
-	if json.Compact(&b, text) != nil {
-		return []byte("[]")
-	}
-	return b.Bytes()
-}
-
-var _ evidence.Recorder = (*App)(nil)

@@ -22,7 +22,7 @@ func init() { // not a literal: checks look at the catalogue, which looks here
 		"HDR-004": func(e *eval) { e.sighted(SeenCORS, e.server().Traffic.Origins, "responses that name an origin") },
 		"ADM-001": adminClosed, "ADM-002": adminFallback, "ADM-003": adminRemote, "ADM-004": adminCallers,
 		"CHG-001": changeActors, "CHG-002": changeSources, "CHG-003": changeTickets, "CHG-004": changeRisks,
-		"CHG-005": changeGuard, "CHG-006": changeRejects, "CHG-007": build,
+		"CHG-005": changeGuard, "CHG-006": changeRejects, "CHG-007": build, "CHG-008": dockerfiles,
 		"AUD-001": auditCoverage, "AUD-002": auditSkips, "AUD-003": auditMissing, "AUD-004": auditVerified,
 		"AUD-005": auditAnchored, "AUD-006": auditSecond, "AUD-007": auditSecrets, "AUD-008": auditRoom,
 		"RET-001": retentionLong, "RET-002": retentionShort, "BKP-001": replica, "BKP-002": drill("restore"),

@@ -21,6 +21,8 @@ type happened struct {
 	names     map[string]Name
 	upstreams map[string]*Upstream
 	reviews   []Review
+
+	dockerfiles map[string]Dockerfile // by file and target
 }
 
 // The bounds of what is kept. The oldest go first.
@@ -30,10 +32,13 @@ const (
 	maxNames   = 4096
 	maxPhases  = 512
 
-	maxUpstreams = 1024
+	maxUpstreams   = 1024
+	maxDockerfiles = 1024 // the oldest go first too
 )
 
-func (h *happened) init() { h.names, h.upstreams = map[string]Name{}, map[string]*Upstream{} }
+func (h *happened) init() {
+	h.names, h.upstreams, h.dockerfiles = map[string]Name{}, map[string]*Upstream{}, map[string]Dockerfile{}
+}
 
 // Happened counts what a record says that is not of a request. Records of the
 // past come with old set, oldest first.
@@ -51,6 +56,8 @@ func (t *Tally) Happened(body audit.Body, old bool) {
 		h.upstream(r)
 	case *audit.Review:
 		h.review(r)
+	case *audit.DockerfileCheck:
+		h.dockerfile(r)
 	case *audit.LimitChange:
 		if r.Kind == audit.KindLimitBegin && old { // of those that come the request tells
 			t.See(SeenLimited, r.Time, r.Zone, 1)
@@ -207,6 +214,30 @@ func (h *happened) review(r *audit.Review) {
 	h.reviews = bounded(append(h.reviews, Review{r.Time, strings.TrimPrefix(string(r.Kind), "review."), r.Subject, r.Verdict}), maxReviews)
 }
 
+// dockerfile keeps the newest verdict of each.
+func (h *happened) dockerfile(r *audit.DockerfileCheck) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	name := r.File + "\x00" + r.Target
+	was, known := h.dockerfiles[name]
+	if r.Time.Before(was.Time) {
+		return
+	}
+	if !known && len(h.dockerfiles) >= maxDockerfiles {
+		oldest := ""
+		for n, d := range h.dockerfiles {
+			if oldest == "" || d.Time.Before(h.dockerfiles[oldest].Time) {
+				oldest = n
+			}
+		}
+		delete(h.dockerfiles, oldest)
+	}
+	h.dockerfiles[name] = Dockerfile{
+		Time: r.Time, File: r.File, Target: r.Target, Profile: r.Profile, Outcome: r.Outcome,
+		Blocking: r.Blocking, Waived: r.Waived, Baseline: r.Baseline,
+	}
+}
+
 // ReadBack says that all records from a time on were given to Happened, as far
 // as the log had them.
 func (t *Tally) ReadBack(from time.Time) {
@@ -224,6 +255,9 @@ func (h *happened) facts(s *Server) {
 	defer h.mu.Unlock()
 	s.History, s.Changes, s.ChangesFrom, s.Recorded = h.history, slices.Clone(h.changes), h.dropped, h.recorded
 	s.Names, s.Reviews = maps.Clone(h.names), slices.Clone(h.reviews)
+	s.Dockerfiles = slices.SortedFunc(maps.Values(h.dockerfiles), func(a, b Dockerfile) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Target, b.Target))
+	})
 	s.Upstreams = nil
 	for _, u := range h.upstreams {
 		c := *u

@@ -38,6 +38,7 @@ type Server struct {
 	Certificates *[]Certificate       `json:"certificates"`          // in use; nil: not looked at yet
 	Upstreams    []Upstream           `json:"upstreams,omitempty"`   // that were watched
 	Reviews      []Review             `json:"reviews,omitempty"`     // oldest first
+	Dockerfiles  []Dockerfile         `json:"dockerfiles,omitempty"` // the newest verdict on each that was recorded
 	Process      *Process             `json:"process,omitempty"`
 	Second       *Count               `json:"second,omitempty"`  // second count of requests
 	Sampled      *Sample              `json:"sampled,omitempty"` // of the newest records; nil: not read
@@ -183,6 +184,18 @@ type Review struct {
 	Kind    string    `json:"kind"` // triage, drill, exception, signoff
 	Subject string    `json:"subject"`
 	Verdict string    `json:"verdict"`
+}
+
+// Dockerfile is the newest verdict on the image of a stage.
+type Dockerfile struct {
+	Time     time.Time `json:"time"`
+	File     string    `json:"file"`
+	Target   string    `json:"target,omitempty"` // stage that becomes the image
+	Profile  string    `json:"profile"`          // recommended, strict
+	Outcome  string    `json:"outcome"`          // pass, fail
+	Blocking int64     `json:"blocking"`
+	Waived   int64     `json:"waived,omitempty"`
+	Baseline int64     `json:"baseline,omitempty"` // findings that were there before
 }
 
 // Process is what runs, and how.

@@ -89,7 +89,7 @@ func TestTransitionsAreExact(t *testing.T) {
 		r.Trigger = TriggerInterval
 		return tracker.Apply(r)
 	}
-	if n := len(run(fine, start)); n != 58 {
+	if n := len(run(fine, start)); n != 59 {
 		t.Errorf("the first run has %d records", n)
 	}
 	if n := run(fine, start.Add(time.Minute)); len(n) != 0 {
@@ -111,14 +111,14 @@ func TestTransitionsAreExact(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := run(hole, start.Add(3*time.Minute)) // another process
-	if n := find(all, "TLS-004"); len(all) != 58 || n.Before != "fail" || n.After != "fail" || !n.Since.Equal(start.Add(2*time.Minute)) {
+	if n := find(all, "TLS-004"); len(all) != 59 || n.Before != "fail" || n.After != "fail" || !n.Since.Equal(start.Add(2*time.Minute)) {
 		t.Errorf("after a restart: %d records, %+v", len(all), n)
 	}
 	n = run(fine, start.Add(4*time.Minute))
 	if len(n) != 1 || n[0].After != "pass" || !n[0].Since.Equal(start.Add(2*time.Minute)) {
 		t.Errorf("mended: %+v", n)
 	}
-	if n := run(fine, start.Add(25*time.Hour)); len(n) != 58 {
+	if n := run(fine, start.Add(25*time.Hour)); len(n) != 59 {
 		t.Errorf("a day later there are %d records", len(n))
 	}
 	if err := tracker.Load([]byte("{")); err == nil {

@@ -48,7 +48,8 @@ type File struct {
 	Name   string
 	Stages []*Stage // in the order of the file
 
-	lines  []string // of the source
+	lines  []string          // of the source
+	names  map[string]*Stage // by their names in small letters
 	shlex  *shell.Lex
 	global *scope // arguments before the first FROM, and those of the platform
 	metas  []*Command
@@ -64,7 +65,7 @@ type lint struct {
 // Parse reads a Dockerfile and resolves its variables with the build arguments.
 // The error is a *SyntaxError.
 func Parse(name string, data []byte, buildArgs map[string]string) (*File, error) {
-	f := &File{Name: name, lines: strings.Split(string(data), "\n")}
+	f := &File{Name: name, lines: strings.Split(string(data), "\n"), names: map[string]*Stage{}}
 	if err := f.readable(data); err != nil {
 		return nil, err
 	}
@@ -115,9 +116,12 @@ func (f *File) readable(data []byte) error {
 	return f.language(data)
 }
 
+// maxDirectives is more than directives at the beginning of a file take, in bytes.
+const maxDirectives = 64 << 10
+
 // language refuses files that a syntax directive hands to another frontend.
 func (f *File) language(data []byte) error {
-	syntax, _, where, ok := parser.DetectSyntax(data)
+	syntax, _, where, ok := parser.DetectSyntax(data[:min(len(data), maxDirectives)])
 	if !ok {
 		return nil
 	}

@@ -202,15 +202,21 @@ func usesLists(update, x *call) bool {
 	return slices.Contains([]string{"mk-build-deps", "tasksel", "playwright", "npx"}, x.name)
 }
 
+// upgrades are what package managers call the upgrade of all that is installed.
+var upgrades = map[string][]string{
+	"apt-get": {"dist-upgrade", "upgrade", "full-upgrade"}, "apt": {"dist-upgrade", "full-upgrade", "upgrade"}, "aptitude": {"full-upgrade", "safe-upgrade", "dist-upgrade"},
+	"apk": {"upgrade"}, "yum": {"upgrade", "update", "distro-sync"}, "dnf": {"upgrade", "update", "distro-sync", "system-upgrade"}, "microdnf": {"upgrade", "update"},
+	"zypper": {"dist-upgrade", "dup", "update", "up"},
+}
+
 func checkP03(p *pass) {
 	p.calls(func(c *Command, x *call) {
-		verbs := map[string][]string{
-			"apt-get": {"dist-upgrade", "upgrade", "full-upgrade"}, "apt": {"dist-upgrade", "full-upgrade", "upgrade"}, "aptitude": {"full-upgrade", "safe-upgrade", "dist-upgrade"},
-			"apk": {"upgrade"}, "yum": {"upgrade", "update", "distro-sync"}, "dnf": {"upgrade", "update", "distro-sync", "system-upgrade"}, "microdnf": {"upgrade", "update"},
-			"zypper": {"dist-upgrade", "dup", "update", "up"}, "pacman": {},
-		}[x.name]
-		list := x.operands()
-		whole := len(list) == 1 && slices.Contains(verbs, list[0])
+		verbs := upgrades[x.name]
+		whole := false
+		if len(verbs) > 0 {
+			list := x.operands()
+			whole = len(list) == 1 && slices.Contains(verbs, list[0])
+		}
 		if x.name == "do-release-upgrade" || x.name == "pacman" && slices.ContainsFunc(x.args, func(a string) bool { return strings.HasPrefix(a, "-S") && strings.Contains(a, "u") }) {
 			whole = true
 		}

@@ -15,6 +15,7 @@ import (
 type scope struct {
 	parent    *scope
 	fromImage bool // begins with an image, whose variables are not known
+	scratch   bool // begins with nothing, where builders set PATH nevertheless
 	values    map[string][]value
 	args      map[string]bool // declared by ARG
 }
@@ -55,7 +56,7 @@ func (s *scope) find(name string, at int) (value, bool) {
 				return list[i], true
 			}
 		}
-		if s.fromImage && slices.Contains(imageVariables, name) {
+		if s.fromImage && slices.Contains(imageVariables, name) || s.scratch && name == "PATH" {
 			return value{text: "${" + name + "}", env: true}, true
 		}
 	}
@@ -124,6 +125,9 @@ func (s *Stage) expand(c *Command, buildArgs map[string]string) error {
 		return s.arg(c, arg, buildArgs)
 	}
 	word := func(text string) (string, error) {
+		if !strings.ContainsAny(text, "$'\"\\`") {
+			return text, nil // most words have nothing to be read
+		}
 		out, unmatched, err := s.file.shlex.ProcessWord(text, s.scope.at(c.order))
 		c.miss(unmatched)
 		return out, err

@@ -78,10 +78,8 @@ func (s *Stage) chain() (all []*Stage) {
 // Stage finds a stage by its name, whatever the case, or by its number. Of
 // several with one name it is the last, as for BuildKit.
 func (f *File) Stage(name string) *Stage {
-	for i := len(f.Stages) - 1; i >= 0; i-- {
-		if s := f.Stages[i]; s.Name != "" && strings.EqualFold(s.Name, name) {
-			return s
-		}
+	if s := f.names[strings.ToLower(name)]; s != nil {
+		return s
 	}
 	if i, err := strconv.Atoi(name); err == nil && i >= 0 && i < len(f.Stages) {
 		return f.Stages[i]
@@ -123,6 +121,9 @@ func (f *File) resolve(stages []instructions.Stage, metas []instructions.ArgComm
 			}
 		}
 		f.Stages = append(f.Stages, s)
+		if s.Name != "" {
+			f.names[strings.ToLower(s.Name)] = s
+		}
 	}
 	return nil
 }
@@ -169,8 +170,9 @@ func (f *File) newStage(from *instructions.Stage, index int) (*Stage, error) {
 		if s.platform == "" {
 			s.platform = s.Base.platform
 		}
-	case !s.Image.Scratch():
-		s.scope.fromImage = true
+	default:
+		s.scope.scratch = s.Image.Scratch()
+		s.scope.fromImage = !s.scope.scratch
 	}
 	return s, nil
 }

@@ -5,7 +5,6 @@ package sbom
 
 import (
 	"crypto/sha256"
-	"debug/buildinfo"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -90,7 +89,7 @@ func OfFile(name string, o Options) (*BOM, error) {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := buildinfo.Read(f)
+	info, err := readInfo(f)
 	if err != nil {
 		return nil, fmt.Errorf("%s is no Go program with build information: %w", name, err)
 	}

@@ -69,7 +69,9 @@ func check(name string, data []byte) (r result) {
 	}()
 	source := llb.NewSourceMap(nil, name, "Dockerfile", data)
 	source.Definition = &llb.Definition{}
+	files := llb.Local("context") // bind mounts are of it
 	found, err := dockerfile2llb.DockerfileLint(context.Background(), data, dockerfile2llb.ConvertOpt{
+		MainContext:  &files,
 		SourceMap:    source,
 		MetaResolver: offline{},
 	})
