@@ -36,7 +36,7 @@ var errEnough = errors.New("enough")
 func ReadContext(dir fs.FS, dockerfile string) (*Context, error) {
 	c := &Context{Harmless: map[string]bool{}}
 	for _, name := range []string{path.Base(dockerfile) + ".dockerignore", ".dockerignore"} {
-		data, err := fs.ReadFile(dir, name)
+		data, err := readSmall(dir, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -65,6 +65,24 @@ func ReadContext(dir fs.FS, dockerfile string) (*Context, error) {
 	}
 	slices.Sort(c.Secrets)
 	return c, nil
+}
+
+// maxSmall is the size of the largest file of a context that is read, in bytes.
+const maxSmall = 1 << 20
+
+// readSmall reads a file of the context, which is somebody else's: it may be a
+// pipe, or a link to a device.
+func readSmall(dir fs.FS, name string) ([]byte, error) {
+	info, err := fs.Stat(dir, name)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is no file", name)
+	case info.Size() > maxSmall:
+		return nil, fmt.Errorf("%s has %d bytes, more than %d", name, info.Size(), maxSmall)
+	}
+	return fs.ReadFile(dir, name)
 }
 
 // look takes a file of the context.
@@ -110,7 +128,7 @@ func plain(dir fs.FS, name string) bool {
 	if path.Base(name) != ".npmrc" {
 		return false
 	}
-	data, err := fs.ReadFile(dir, name)
+	data, err := readSmall(dir, name)
 	if err != nil {
 		return false
 	}

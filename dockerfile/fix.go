@@ -3,6 +3,7 @@ package dockerfile
 import (
 	"bytes"
 	"encoding/json"
+	"path"
 	"slices"
 	"strings"
 
@@ -76,11 +77,20 @@ func addToCopy(c *Command, add *instructions.AddCommand) *edit {
 	if !ok || add.KeepGitDir != nil || add.Unpack != nil || add.Checksum != "" || len(line) < 4 || !strings.EqualFold(line[:4], "ADD ") {
 		return nil
 	}
+	if slices.ContainsFunc(add.SourcePaths, func(src string) bool { return strings.ContainsAny(src, "*?[") || maybeArchive(src) }) {
+		return nil // ADD unpacks what is an archive by its content, COPY does not
+	}
 	word := "COPY"
 	if line[:3] == "add" {
 		word = "copy"
 	}
 	return &edit{c.Line, c.Line, word + line[3:]}
+}
+
+// maybeArchive tells whether a name is one that archives have, also those that
+// the builder does not unpack by it.
+func maybeArchive(src string) bool {
+	return slices.Contains([]string{".tar", ".gz", ".bz2", ".xz", ".zst", ".lz", ".lzma", ".tgz", ".tbz", ".tbz2", ".tb2", ".txz", ".tlz", ".z"}, strings.ToLower(path.Ext(src)))
 }
 
 // execForm writes a command as a JSON array, if it needs no shell.
@@ -109,7 +119,7 @@ func execForm(c *Command, text string) *edit {
 	if len(words) > 1 && words[0] == "exec" {
 		words = words[1:]
 	}
-	if len(words) == 0 || slices.Contains([]string{"cd", "exec", "export", "source", ".", "eval", "set", "ulimit", "umask", "exit"}, words[0]) {
+	if len(words) == 0 || slices.Contains(builtins, words[0]) {
 		return nil
 	}
 	var b bytes.Buffer
@@ -126,8 +136,13 @@ func execForm(c *Command, text string) *edit {
 		b.Truncate(b.Len() - 1) // the encoder's newline
 	}
 	b.WriteByte(']')
-	name, _, _ := strings.Cut(strings.TrimSpace(line), " ")
-	return &edit{c.Line, c.Line, name + " " + b.String()}
+	return &edit{c.Line, c.Line, strings.Fields(line)[0] + " " + b.String()}
+}
+
+// builtins are commands that only a shell has.
+var builtins = []string{
+	".", ":", "alias", "bg", "builtin", "cd", "command", "declare", "dirs", "eval", "exec", "exit", "export", "fg", "getopts", "hash", "jobs", "let", "local", "popd",
+	"pushd", "read", "readonly", "return", "set", "shift", "shopt", "source", "times", "trap", "type", "ulimit", "umask", "unalias", "unset", "wait",
 }
 
 // literal is a word in which a shell would replace nothing.

@@ -2,6 +2,7 @@ package dockerfile
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -74,17 +75,34 @@ func checkD02(p *pass) {
 				p.at(c, report{line: f.to.line, message: fmt.Sprintf("what %s downloads goes straight to %s", f.from[i].name, f.to.name), key: f.from[i].text() + " | " + f.to.name})
 			}
 		}
-		if slices.ContainsFunc(s.calls, verifies) {
-			return
+	})
+	for _, stage := range p.used() {
+		p.downloads(stage)
+	}
+}
+
+// downloads finds what is run that an instruction of the stage, the same or an
+// earlier one, has downloaded, and that nothing has verified.
+func (p *pass) downloads(s *Stage) {
+	files := map[string]*call{} // not verified yet
+	for _, c := range s.Commands {
+		calls := c.scriptOf().calls
+		if slices.ContainsFunc(calls, verifies) {
+			clear(files)
+			continue
 		}
-		for _, x := range s.calls {
+		for _, x := range calls {
 			if file := fetched(x); file != "" {
-				if run := runs(s.calls, file); run != nil {
-					p.at(c, report{line: run.line, message: fmt.Sprintf("%s is downloaded and run, and nothing compares it with a checksum or signature", path.Base(file)), key: x.text()})
-				}
+				files[file] = x
 			}
 		}
-	})
+		for _, file := range slices.Sorted(maps.Keys(files)) {
+			if run := runs(calls, file); run != nil {
+				p.at(c, report{line: run.line, message: fmt.Sprintf("%s is downloaded and run, and nothing compares it with a checksum or signature", path.Base(file)), key: files[file].text()})
+				delete(files, file)
+			}
+		}
+	}
 }
 
 // verifies tells whether a call compares a download with what it should be.
@@ -215,6 +233,9 @@ func unchecked(x *call) string {
 	say := func(option, what string) string { return fmt.Sprintf("%s %s %s", x.name, option, what) }
 	const tls = "accepts any certificate"
 	const sig = "installs packages whose signature was not checked"
+	if (strings.HasPrefix(x.name, "pip") || x.follows("-m", "pip")) && slices.ContainsFunc(x.args, func(a string) bool { return strings.HasPrefix(a, "--trusted-host") }) {
+		return say("--trusted-host", tls)
+	}
 	switch x.name {
 	case "curl":
 		for _, a := range x.args {
@@ -225,10 +246,6 @@ func unchecked(x *call) string {
 	case "wget":
 		if x.has("--no-check-certificate") {
 			return say("--no-check-certificate", tls)
-		}
-	case "pip", "pip3", "pip3.11", "pip3.12":
-		if slices.ContainsFunc(x.args, func(a string) bool { return strings.HasPrefix(a, "--trusted-host") }) {
-			return say("--trusted-host", tls)
 		}
 	case "npm", "yarn", "pnpm":
 		if i := slices.Index(x.args, "strict-ssl"); i >= 0 && i+1 < len(x.args) && x.args[i+1] == "false" || x.has("strict-ssl=false", "--strict-ssl=false", "--no-strict-ssl") {

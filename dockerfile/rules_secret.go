@@ -70,15 +70,27 @@ func checkS01(p *pass) {
 				}
 			}
 		case *instructions.RunCommand:
-			if what := looksSecret(c.Text); what != "" {
-				p.content(c, report{message: fmt.Sprintf("there is %s in the command", what), key: "RUN " + what})
+			text := c.Text
+			for _, file := range cmd.Files {
+				text += "\n" + file.Data
 			}
+			p.text(c, text)
 		case *instructions.CopyCommand:
 			p.written(c, cmd.SourceContents)
 		case *instructions.AddCommand:
 			p.written(c, cmd.SourceContents)
+			p.text(c, c.Text) // an address may have a password
+		case *instructions.CmdCommand, *instructions.EntrypointCommand, *instructions.HealthCheckCommand, *instructions.ShellCommand:
+			p.text(c, c.Text)
 		}
 	})
+}
+
+// text judges an instruction as it is written.
+func (p *pass) text(c *Command, text string) {
+	if what := looksSecret(text); what != "" {
+		p.content(c, report{message: fmt.Sprintf("there is %s in the command", what), key: strings.ToUpper(c.Name()) + " " + what})
+	}
 }
 
 // written judges files whose content is in the Dockerfile.
@@ -152,6 +164,8 @@ func checkS02(p *pass) {
 				p.content(c, report{message: fmt.Sprintf("%s is copied: it is %s", src, what), key: "COPY " + src})
 			} else if root := contextRoot(src); root {
 				p.wholeContext(c, paths, held)
+			} else {
+				p.partOfContext(c, paths, src, held)
 			}
 		}
 	})
@@ -203,6 +217,27 @@ func (p *pass) wholeContext(c *Command, paths *instructions.SourcesAndDest, held
 	}
 	if p.o.Context.HasIgnore && p.o.Context.Git {
 		p.content(c, report{message: "the whole build context is copied, and with it .git: all that was ever committed", severity: Warn, fix: "list .git in .dockerignore", key: "COPY . .git"})
+	}
+}
+
+// partOfContext judges COPY of a directory, or of what a pattern matches.
+func (p *pass) partOfContext(c *Command, paths *instructions.SourcesAndDest, src string, held map[*Stage][]string) {
+	if p.o.Context == nil {
+		return
+	}
+	clean := strings.TrimPrefix(path.Clean("/"+src), "/")
+	for _, name := range p.o.Context.Secrets {
+		for at := name; at != "." && at != ""; at = path.Dir(at) { // the file, or a directory above it
+			if ok, err := path.Match(clean, at); ok || err != nil && clean == at {
+				rest := strings.TrimPrefix(name, at)
+				if rest == "" {
+					rest = path.Base(name)
+				}
+				held[c.Stage] = append(held[c.Stage], path.Join(paths.DestPath, rest))
+				p.content(c, report{message: fmt.Sprintf("%s is copied, and with it %s, which is %s", src, name, secretFile(name)), key: "COPY " + src + " " + name})
+				break
+			}
+		}
 	}
 }
 

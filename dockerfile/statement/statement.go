@@ -18,6 +18,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/caddy-soc2/caddy-soc2/dockerfile"
@@ -68,7 +70,8 @@ func New(list []*verdict.Verdict, producer string, now time.Time) *Statement {
 			Time: now.UTC(), Producer: producer, Verdicts: list,
 		},
 	}
-	worst := map[string]dockerfile.Severity{}
+	worst := map[string]dockerfile.Severity{} // of what counts
+	moot := map[string]bool{}                 // rules that were off, or whose findings were waived: they have not passed
 	for _, v := range list {
 		for i, in := range v.Inputs {
 			r := Resource{in.Name, map[string]string{"sha256": in.SHA256}}
@@ -78,21 +81,30 @@ func New(list []*verdict.Verdict, producer string, now time.Time) *Statement {
 				s.Predicate.Configuration = append(s.Predicate.Configuration, r)
 			}
 		}
+		for _, id := range v.Off {
+			moot[id] = true
+		}
 		for _, f := range v.Findings {
-			if f.Counts() && worst[f.Rule] != dockerfile.Block {
+			switch {
+			case f.Severity == dockerfile.Info:
+			case !f.Counts():
+				moot[f.Rule] = true
+			case worst[f.Rule] != dockerfile.Block:
 				worst[f.Rule] = f.Severity
 			}
 		}
 	}
 	p := &s.Predicate
 	for _, r := range dockerfile.Rules() {
-		switch worst[r.ID] {
-		case dockerfile.Block:
-			p.Failed = append(p.Failed, r.ID)
-		case dockerfile.Warn:
-			p.Warned = append(p.Warned, r.ID)
-		default:
+		if worst[r.ID] == "" && !moot[r.ID] {
 			p.Passed = append(p.Passed, r.ID)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(worst)) { // those of BuildKit's linter too
+		if worst[id] == dockerfile.Block {
+			p.Failed = append(p.Failed, id)
+		} else {
+			p.Warned = append(p.Warned, id)
 		}
 	}
 	switch {

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -104,4 +105,26 @@ func FuzzOpen(f *testing.F) {
 			t.Error(s.Type)
 		}
 	})
+}
+
+// TestWhatWasNotAppliedHasNotPassed has rules off, waived, with a graver finding
+// before a lighter one, and a rule of BuildKit's linter that blocks.
+func TestWhatWasNotAppliedHasNotPassed(t *testing.T) {
+	found := []dockerfile.Finding{
+		{Rule: "S02", Severity: dockerfile.Warn},
+		{Rule: "S02", Severity: dockerfile.Info},
+		{Rule: "U01", Severity: dockerfile.Block, Waived: &dockerfile.Waived{Reason: "r"}},
+		{Rule: "StageNameCasing", Severity: dockerfile.Block},
+		{Rule: "L01", Severity: dockerfile.Info},
+	}
+	v := verdict.New("Dockerfile", "app", &dockerfile.Options{Off: []string{"B01"}}, found, []verdict.Input{{Name: "Dockerfile"}})
+	p := statement.New([]*verdict.Verdict{v}, "test", time.Unix(1, 0)).Predicate
+	for _, id := range []string{"S02", "U01", "B01"} {
+		if slices.Contains(p.Passed, id) {
+			t.Errorf("%s is said to have passed", id)
+		}
+	}
+	if !slices.Equal(p.Warned, []string{"S02"}) || !slices.Equal(p.Failed, []string{"StageNameCasing"}) || p.Result != "FAILED" || v.Outcome != verdict.Fail || !slices.Contains(p.Passed, "L01") {
+		t.Errorf("%+v, outcome %s", p, v.Outcome)
+	}
 }

@@ -39,6 +39,7 @@ type Verdict struct {
 	BuildArgs []string             `json:"build_args,omitempty"` // NAME=value; values of what is named like a secret are left out
 	Findings  []dockerfile.Finding `json:"findings"`
 	Remarks   []string             `json:"remarks,omitempty"` // about waivers and baselines
+	Off       []string             `json:"off,omitempty"`     // rules that were not applied
 }
 
 // Input is a file that the verdict depends on.
@@ -57,7 +58,7 @@ func NewInput(name string, data []byte) Input {
 func New(file, target string, o *dockerfile.Options, found []dockerfile.Finding, inputs []Input) *Verdict {
 	v := &Verdict{
 		File: file, Target: target, Profile: o.Profile, Rules: dockerfile.RulesVersion, Outcome: Pass,
-		Inputs: inputs, Findings: found,
+		Inputs: inputs, Findings: found, Off: o.Off,
 	}
 	if v.Profile == "" {
 		v.Profile = dockerfile.Recommended
