@@ -199,6 +199,13 @@ func TestCountsOfALogThatLeavesAreKept(t *testing.T) {
 	}
 	defer func() { _ = conn.Close() }()
 	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n")
+	second, err := new(net.Dialer).DialContext(t.Context(), "tcp", fmt.Sprint("127.0.0.1:", s.http))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = second.Close() }()
+	_, _ = io.WriteString(second, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+	_, _ = io.ReadAll(second) // answered, so that the first one was accepted
 	if err := caddy.Load([]byte(`{"admin":{"disabled":true}}`), true); err != nil {
 		t.Fatal(err)
 	}
@@ -210,6 +217,7 @@ func TestCountsOfALogThatLeavesAreKept(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
+	s.closed()
 	got := s.counts(s.http)
 	if n := got["http1/malformed 400"] + got["http1/head_dropped"]; n != 1 {
 		t.Errorf("counted %v", got)

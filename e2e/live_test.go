@@ -39,8 +39,8 @@ func TestReadingALogThatGrows(t *testing.T) {
 			{"caddy", "soc2", "export", dir, "--tiles", filepath.Join(h.dir, fmt.Sprint("export-", i))},
 		} {
 			if code, out := h.run(args[0], args[1:]...); code != 0 {
-				first, _, _ := strings.Cut(out, "\n")
-				failures[fmt.Sprintf("%s: exit %d: %s", strings.Join(args[:min(3, len(args))], " "), code, first)]++
+				lines := strings.Split(strings.TrimSpace(out), "\n") // the error is the last
+				failures[fmt.Sprintf("%s: exit %d: %s", strings.Join(args[:min(3, len(args))], " "), code, lines[len(lines)-1])]++
 			}
 		}
 	}
