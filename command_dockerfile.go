@@ -3,6 +3,7 @@ package soc2
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -149,9 +150,7 @@ func newChecking(cmd *cobra.Command) (*checking, error) {
 func (c *checking) buildArgs() error {
 	list, _ := c.cmd.Flags().GetStringArray("build-arg")
 	all := map[string]string{}
-	for name, value := range c.options.BuildArgs {
-		all[name] = value
-	}
+	maps.Copy(all, c.options.BuildArgs)
 	for _, arg := range list {
 		name, value, ok := strings.Cut(arg, "=")
 		if name == "" || !ok {

@@ -171,11 +171,10 @@ func (p *pass) calls(f func(c *Command, x *call)) {
 
 // last is the last instruction of the image for which it is true.
 func (p *pass) last(is func(c *Command) bool) *Command {
-	for i := len(p.image) - 1; i >= 0; i-- {
-		list := p.image[i].Commands
-		for j := len(list) - 1; j >= 0; j-- {
-			if !list[j].onBuild && is(list[j]) {
-				return list[j]
+	for _, stage := range slices.Backward(p.image) {
+		for _, c := range slices.Backward(stage.Commands) {
+			if !c.onBuild && is(c) {
+				return c
 			}
 		}
 	}

@@ -149,8 +149,7 @@ func (f *File) syntaxError(err error) *SyntaxError {
 	if errors.As(err, &at) && len(at.Locations) > 0 && len(at.Locations[0]) > 0 {
 		e.Line = max(1, at.Locations[0][0].Start.Line)
 	}
-	var unknown *instructions.UnknownInstructionError
-	if errors.As(err, &unknown) {
+	if unknown, ok := errors.AsType[*instructions.UnknownInstructionError](err); ok {
 		e.Line = unknown.Line
 		e.Msg = fmt.Sprintf("%q is no instruction of a Dockerfile", unknown.Instruction)
 		if e.Line == 1 && !strings.HasPrefix(strings.ToLower(path.Base(f.Name)), "dockerfile") {

@@ -77,7 +77,7 @@ func remoteServer(name string) bool {
 }
 
 func (p *pass) daemon(c *Command, words []string) {
-	for _, w := range strings.Fields(strings.Join(words, " ")) {
+	for w := range strings.FieldsSeq(strings.Join(words, " ")) {
 		if base := path.Base(w); base == "sshd" || base == "dropbear" || base == "telnetd" {
 			p.content(c, report{message: base + " is started", key: base})
 			return
@@ -242,11 +242,8 @@ func (p *pass) ownedCopy(c *Command, paths *instructions.SourcesAndDest, chown, 
 	if chown == "" || !sameUser(chown, user) || readOnly(chmod) {
 		return
 	}
-	for _, src := range append(slices.Clone(paths.SourcePaths), paths.DestPath) {
-		if isConfig(src) {
-			p.content(c, report{message: fmt.Sprintf("%s belongs to %s, as which the server runs, so it can change its own configuration", paths.DestPath, chown), fix: "leave the file to root: without --chown, with --chmod=0444"})
-			return
-		}
+	if slices.ContainsFunc(paths.SourcePaths, isConfig) || isConfig(paths.DestPath) {
+		p.content(c, report{message: fmt.Sprintf("%s belongs to %s, as which the server runs, so it can change its own configuration", paths.DestPath, chown), fix: "leave the file to root: without --chown, with --chmod=0444"})
 	}
 }
 

@@ -70,11 +70,11 @@ func checkS01(p *pass) {
 				}
 			}
 		case *instructions.RunCommand:
-			text := c.Text
+			text := []string{c.Text}
 			for _, file := range cmd.Files {
-				text += "\n" + file.Data
+				text = append(text, file.Data)
 			}
-			p.text(c, text)
+			p.text(c, strings.Join(text, "\n"))
 		case *instructions.CopyCommand:
 			p.written(c, cmd.SourceContents)
 		case *instructions.AddCommand:

@@ -50,10 +50,9 @@ func (s *scope) declared(name string) bool {
 // find returns the value at a place.
 func (s *scope) find(name string, at int) (value, bool) {
 	for ; s != nil; s = s.parent {
-		list := s.values[name]
-		for i := len(list) - 1; i >= 0; i-- {
-			if list[i].from <= at {
-				return list[i], true
+		for _, v := range slices.Backward(s.values[name]) {
+			if v.from <= at {
+				return v, true
 			}
 		}
 		if s.fromImage && slices.Contains(imageVariables, name) || s.scratch && name == "PATH" {

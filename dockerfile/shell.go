@@ -78,11 +78,11 @@ func (c *Command) scriptOf() *script {
 			}
 		}
 	default:
-		text := strings.Join(run.CmdLine, " ")
+		text := []string{strings.Join(run.CmdLine, " ")}
 		for _, file := range run.Files {
-			text += "\n" + file.Data + file.Name
+			text = append(text, file.Data+file.Name)
 		}
-		r.parse(text+"\n", nil)
+		r.parse(strings.Join(text, "\n")+"\n", nil)
 	}
 	return c.script
 }

@@ -33,20 +33,20 @@ func (c *Client) Digest(ctx context.Context, m dockerfile.Image) (string, error)
 		return "", fmt.Errorf("%q names no image with a tag", m.Name)
 	}
 	target := c.base(m.Registry) + "/v2/" + m.Repository + "/manifests/" + m.Tag
-	resp, err := c.head(ctx, target, "")
-	if err == nil && resp.StatusCode == http.StatusUnauthorized {
+	a, err := c.head(ctx, target, "")
+	if err == nil && a.code == http.StatusUnauthorized {
 		var token string
-		if token, err = c.token(ctx, resp.Header.Get("WWW-Authenticate")); err == nil {
-			resp, err = c.head(ctx, target, token)
+		if token, err = c.token(ctx, a.header.Get("WWW-Authenticate")); err == nil {
+			a, err = c.head(ctx, target, token)
 		}
 	}
 	if err != nil {
 		return "", fmt.Errorf("asking %s for the digest of %s: %w", m.Registry, m.Name, err)
 	}
-	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("asking %s for the digest of %s: it answers %s", m.Registry, m.Name, resp.Status)
+	if a.code != http.StatusOK {
+		return "", fmt.Errorf("asking %s for the digest of %s: it answers %s", m.Registry, m.Name, a.status)
 	}
-	digest := resp.Header.Get("Docker-Content-Digest")
+	digest := a.header.Get("Docker-Content-Digest")
 	if dockerfile.ParseImage(m.Name+"@"+digest).Repository == "" {
 		return "", fmt.Errorf("asking %s for the digest of %s: it answers %q, which is none", m.Registry, m.Name, digest)
 	}
@@ -70,10 +70,17 @@ func (c *Client) do(req *http.Request) (*http.Response, error) {
 	return http.DefaultClient.Do(req)
 }
 
-func (c *Client) head(ctx context.Context, target, token string) (*http.Response, error) {
+// answer is a response without its body.
+type answer struct {
+	code   int
+	status string
+	header http.Header
+}
+
+func (c *Client) head(ctx context.Context, target, token string) (a answer, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, target, nil)
 	if err != nil {
-		return nil, err
+		return a, err
 	}
 	req.Header.Set("Accept", accept)
 	if token != "" {
@@ -81,9 +88,9 @@ func (c *Client) head(ctx context.Context, target, token string) (*http.Response
 	}
 	resp, err := c.do(req)
 	if err != nil {
-		return nil, err
+		return a, err
 	}
-	return resp, resp.Body.Close()
+	return answer{resp.StatusCode, resp.Status, resp.Header}, resp.Body.Close()
 }
 
 var challenge = regexp.MustCompile(`([a-z]+)="([^"]*)"`)
