@@ -46,6 +46,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/happenings/metrics"
 	"github.com/caddy-soc2/caddy-soc2/happenings/upstreams"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
+	"github.com/caddy-soc2/caddy-soc2/internal/secret"
 )
 
 func init() {
@@ -215,6 +216,9 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // The checks are here and not in Validate, so that a wrong option never makes
 // a log.
 func (a *App) Provision(ctx caddy.Context) error {
+	if err := secret.Fill(a); err != nil {
+		return fmt.Errorf("soc2: %w", err)
+	}
 	a.changes = changes.NewWatch(ctx)
 	if err := a.setDefaults(); err != nil {
 		return err

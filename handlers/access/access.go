@@ -29,6 +29,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/internal/response"
 	"github.com/caddy-soc2/caddy-soc2/internal/rules"
+	"github.com/caddy-soc2/caddy-soc2/internal/secret"
 )
 
 // Handler serves what its policy allows.
@@ -95,6 +96,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision compiles the policy. A rule that cannot do what it says is an error;
 // one that does nothing is a warning in the log.
 func (h *Handler) Provision(ctx caddy.Context) error {
+	if err := secret.Fill(h); err != nil {
+		return fmt.Errorf("soc2_access: %w", err)
+	}
 	h.now = time.Now
 	list, err := h.Compile(h.now())
 	if err != nil {

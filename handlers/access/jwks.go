@@ -9,6 +9,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-soc2/caddy-soc2/internal/secret"
 )
 
 // JWKS serves the public keys (RFC 7517, section 5) by which upstreams verify
@@ -31,6 +33,9 @@ func (*JWKS) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the keys. They are made when they are first needed.
 func (j *JWKS) Provision(ctx caddy.Context) error {
+	if err := secret.Fill(j); err != nil {
+		return fmt.Errorf("soc2_jwks: %w", err)
+	}
 	if j.Key == "" {
 		j.Key = defaultKey
 	}

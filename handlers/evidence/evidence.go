@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/internal/secret"
 )
 
 // Source is the most that this package asks of the soc2 app.
@@ -62,6 +63,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the log.
 func (h *Handler) Provision(ctx caddy.Context) error {
+	if err := secret.Fill(h); err != nil {
+		return fmt.Errorf("soc2_evidence: %w", err)
+	}
 	if h.Prefix == "" {
 		h.Prefix = defaultPrefix
 	}

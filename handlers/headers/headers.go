@@ -16,6 +16,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-soc2/caddy-soc2/internal/secret"
 )
 
 // Handler enforces a profile of security headers on responses, removes
@@ -103,6 +105,9 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision resolves the profile, finds mistakes and makes the policy.
 func (h *Handler) Provision(ctx caddy.Context) error {
+	if err := secret.Fill(h); err != nil {
+		return fmt.Errorf("soc2_headers: %w", err)
+	}
 	h.profile, h.derived = h.Profile, new(sync.Map)
 	if h.profile == "" {
 		var err error

@@ -19,6 +19,7 @@ import (
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/internal/limiter"
+	"github.com/caddy-soc2/caddy-soc2/internal/secret"
 )
 
 // Handler limits the requests that pass through it by its zones. All zones that
@@ -77,6 +78,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision checks the zones and joins the state that they have in the process.
 func (h *Handler) Provision(ctx caddy.Context) error {
+	if err := secret.Fill(h); err != nil {
+		return fmt.Errorf("soc2_rate_limit: %w", err)
+	}
 	if err := h.check(); err != nil {
 		return fmt.Errorf("soc2_rate_limit: %w", err)
 	}

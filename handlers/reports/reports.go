@@ -30,6 +30,7 @@ import (
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/happenings/ledger"
+	"github.com/caddy-soc2/caddy-soc2/internal/secret"
 )
 
 // Handler takes the reports of browsers: application/reports+json (Reporting
@@ -76,6 +77,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision begins to count.
 func (h *Handler) Provision(ctx caddy.Context) error {
+	if err := secret.Fill(h); err != nil {
+		return fmt.Errorf("soc2_reports: %w", err)
+	}
 	if err := h.prepare(); err != nil {
 		return err
 	}

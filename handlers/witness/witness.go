@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-soc2/caddy-soc2/internal/secret"
 )
 
 // Source has the witness. It is all that this handler asks of the soc2 app.
@@ -42,6 +44,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds the witness.
 func (h *Handler) Provision(ctx caddy.Context) error {
+	if err := secret.Fill(h); err != nil {
+		return fmt.Errorf("soc2_witness: %w", err)
+	}
 	if h.Prefix == "" {
 		h.Prefix = defaultPrefix
 	}
