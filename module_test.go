@@ -48,7 +48,12 @@ func newSite(t *testing.T) *site {
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	t.Cleanup(func() { _ = caddy.Stop() })
+	t.Cleanup(func() {
+		_ = caddy.Stop()
+		if _, err := os.Stat(s.dir()); err == nil {
+			s.closed() // the directory is removed next
+		}
+	})
 	return s
 }
 
