@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-soc2/caddy-soc2/handlers/access"
+	"github.com/caddy-soc2/caddy-soc2/internal/secret"
 )
 
 func accessCommand() *cobra.Command {
@@ -143,6 +144,9 @@ func policiesOf(cmd *cobra.Command, host string) ([]access.Placed, error) {
 	for _, h := range all {
 		named := h.Name == name || h.Name == "" && name == "default"
 		if (name == "" || named) && (host == "" || len(h.Site) == 0 || slices.Contains(h.Site, host)) {
+			if err := secret.Fill(h.Handler); err != nil { // as Provision does
+				return nil, fmt.Errorf("soc2_access: %w", err)
+			}
 			list = append(list, h)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
 	"github.com/caddy-soc2/caddy-soc2/audit/personal"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/evidence/review"
@@ -73,6 +75,13 @@ func grantsOfFile(cmd *cobra.Command, file, adapter string, missing bool) (*revi
 // end of the period names, from the history beside the log.
 func recordedGrants(dir records.Dir, root string, o *review.Options, missing bool) (*review.Grants, error) {
 	end, hash := o.Period.To.UTC(), ""
+	if o.Size == 0 { // a change that the tree does not have is none of this review
+		if text, err := fs.ReadFile(dir.FS, checkpoint.File); err == nil {
+			if head, err := checkpoint.Peek(text); err == nil {
+				o.Size = head.Size
+			}
+		}
+	}
 	var failed error
 	err := dir.Newest(func(seq int64, record []byte) bool {
 		if string(records.Kind(record)) != string(audit.KindConfigChange) || o.Size > 0 && seq >= o.Size {

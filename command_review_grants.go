@@ -1,11 +1,11 @@
 package soc2
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strings"
 	"time"
 
@@ -17,7 +17,9 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/handlers/identity/apikey"
 	"github.com/caddy-soc2/caddy-soc2/handlers/identity/mtls"
 	"github.com/caddy-soc2/caddy-soc2/handlers/identity/password"
+	"github.com/caddy-soc2/caddy-soc2/handlers/identity/reload"
 	"github.com/caddy-soc2/caddy-soc2/internal/rules"
+	"github.com/caddy-soc2/caddy-soc2/internal/secret"
 )
 
 // granting reads what a configuration grants.
@@ -63,6 +65,9 @@ func (g *granting) account(kind, name, source string, roles ...string) {
 
 // policy adds a policy, and the principals that it names.
 func (g *granting) policy(h *access.Placed) error {
+	if err := g.placeholders(h.Handler); err != nil {
+		return fmt.Errorf("policy %s: %w", h.Name, err)
+	}
 	if _, err := h.Compile(time.Now()); err != nil {
 		return err
 	}
@@ -100,6 +105,26 @@ func (g *granting) policy(h *access.Placed) error {
 		g.note("Policy %s takes roles of the source %s from %s.", h.Name, s.Name, s.Value)
 	}
 	g.Policies = append(g.Policies, p)
+	return nil
+}
+
+// placeholders fills in those that a server fills in when it loads a policy: they
+// are part of its hash, by which records name it. In a configuration that the log
+// recorded they are not filled in, as it may come from elsewhere, nor is what it
+// hides known.
+func (g *granting) placeholders(h *access.Handler) error {
+	if g.Configuration.Source == "file" {
+		return secret.Fill(h)
+	}
+	b, err := json.Marshal([]any{h.Name, h.Policy, h.BreakGlass})
+	if err != nil {
+		return fmt.Errorf("reading the configuration: %w", err)
+	}
+	for _, begin := range []string{"{env.", "{file.", "[secret "} {
+		if bytes.Contains(b, []byte(begin)) {
+			return errors.New("the recorded configuration does not have all of its text, but placeholders of the server's environment or what looks like secrets: name the configuration itself with --config, where they can be filled in, or say --no-config for a review of who did alone")
+		}
+	}
 	return nil
 }
 
@@ -248,7 +273,6 @@ func (g *granting) provider(v any) error {
 
 // file reads a file that the configuration names, once.
 func (g *granting) file(name, what string, read func(name string, b []byte) error) error {
-	name = caddy.NewReplacer().ReplaceKnown(name, "")
 	if g.seen[what+" "+name] {
 		return nil
 	}
@@ -259,7 +283,7 @@ func (g *granting) file(name, what string, read func(name string, b []byte) erro
 	} else if hidden {
 		return fmt.Errorf("the recorded configuration hides the name of the file of %s, which looks like a secret: name the configuration itself with --config, or say --missing-files for a review without its principals", what)
 	}
-	b, err := os.ReadFile(name)
+	b, err := contents(name)
 	if errors.Is(err, fs.ErrNotExist) && g.missing {
 		g.Configuration.Files = append(g.Configuration.Files, review.File{Name: name})
 		g.note("The file %s (%s) was not there: whom it names is not in this review.", name, what)
@@ -273,6 +297,21 @@ func (g *granting) file(name, what string, read func(name string, b []byte) erro
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
+}
+
+// contents are those of a file that a configuration names, which may come from
+// elsewhere: only of a regular file of a size that a server reads. What its
+// placeholders stand for gets into no output.
+func contents(name string) ([]byte, error) {
+	path, err := secret.Text("file", name)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
+	f, err := reload.OpenAs(name, path, time.Now, nil, func(b []byte) ([]byte, error) { return b, nil })
+	if err != nil {
+		return nil, err
+	}
+	return *f.Get(), nil
 }
 
 func (g *granting) apiKeys(name string, b []byte) error {

@@ -138,6 +138,8 @@ func (t *tally) ruleReview(p *Policy, r *Rule) RuleReview {
 		row.Status = Used
 	case seen > 0:
 		row.Status = RefusedOnly // what it requires was missing each time
+	case row.Otherwise > 0:
+		row.Status = NotKnown // an earlier version of it may have been used
 	default:
 		row.Status = NotUsed
 	}
@@ -305,6 +307,8 @@ func (t *tally) unknown(p Period, l *Log, began time.Time) []string {
 		"What never reached the access rules: what Caddy answers before them, listeners without the soc2 wrapper, and access to the servers behind the proxy by another way. \"caddy soc2 boundary\" lists the classes.",
 		"Who a principal is: an identity provider may name several persons alike, and persons share credentials.",
 		"What rules could have allowed to principals that only an identity provider knows: of rules that ask for roles, claims or any principal, those who have them are listed there.",
+		"Who was refused by authentication: of a wrong password, key or token its record has the reason and not whose it was to be, so that an account that was only tried there counts as never seen.",
+		"What policies around another policy allowed: a request's record has the decision of the innermost one that it reached, so that rules of those around it can seem dormant.",
 		"Requests that had not ended when the tree was signed: a request is recorded at its end, and counted at the time of its beginning.",
 	}
 	say := func(when bool, format string, args ...any) {

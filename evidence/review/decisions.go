@@ -50,7 +50,8 @@ func (d *Decision) check() error {
 // ParseDecisions reads decisions: a JSON list of {"grant", "decision", "note"}, or
 // a table (CSV) with columns grant, decision and note among others, such as the
 // one that Document.CSV writes with the columns filled in. Rows of the table
-// without a decision, or without a grant, are passed over.
+// without a decision are passed over, and so is keep where there is no grant. What
+// else is decided there is an error.
 func ParseDecisions(b []byte) (list []Decision, err error) {
 	b = bytes.TrimPrefix(b, []byte("\ufeff")) // spreadsheets begin with it
 	if trimmed := bytes.TrimSpace(b); len(trimmed) > 0 && trimmed[0] == '[' {
@@ -116,8 +117,11 @@ func parseTable(b []byte) (list []Decision, err error) {
 			return strings.TrimSpace(row[i])
 		}
 		d := Decision{cell(grant), strings.ToLower(cell(decision)), cell(note)}
-		if d.Decision == "" || d.Grant == "" {
+		if d.Decision == "" || d.Grant == "" && d.Decision == Keep {
 			continue
+		}
+		if line, _ := r.FieldPos(0); d.Grant == "" {
+			return nil, fmt.Errorf("line %d of the table of decisions has the decision %q and no grant: decide on the rows of the rules and accounts that allow it", line, d.Decision)
 		}
 		list = append(list, d)
 	}

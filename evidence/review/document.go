@@ -140,7 +140,7 @@ const (
 	Used        = "used"
 	RefusedOnly = "refused_only" // it was tried, and nothing was allowed
 	NotUsed     = "dormant"
-	NotKnown    = "unknown"   // names are pseudonyms or sealed
+	NotKnown    = "unknown"   // names are pseudonyms or sealed, or a rule of the name was used by a policy that is not in the configuration
 	NotDeciding = "in_shadow" // the rule is in shadow: what it would allow is not recorded
 )
 

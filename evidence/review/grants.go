@@ -135,8 +135,8 @@ func (g *Grants) Merge() {
 func (a *Account) join(b *Account) {
 	a.Sources, a.Roles = sorted(append(a.Sources, b.Sources...)), sorted(append(a.Roles, b.Roles...))
 	a.Limits, a.Aliases = sorted(append(a.Limits, b.Limits...)), sorted(append(a.Aliases, b.Aliases...))
-	if a.Expires.IsZero() || !b.Expires.IsZero() && b.Expires.After(a.Expires) {
-		a.Expires = b.Expires
+	if b.Expires.IsZero() || !a.Expires.IsZero() && b.Expires.After(a.Expires) {
+		a.Expires = b.Expires // the one that can be used longest
 	}
 }
 

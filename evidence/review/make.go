@@ -124,10 +124,16 @@ func (l *Log) covers(dir records.Dir, p Period, partial bool) (began time.Time, 
 	if l.Oldest >= l.Size {
 		return began, fmt.Errorf("%w: retention removed all records of the tree of %d", ErrNoData, l.Size)
 	}
-	if began, err = timeAt(dir, l.Oldest); err != nil {
+	// What retention removed was appended before the oldest record that is left,
+	// which may have begun long before.
+	at := timeAt
+	if l.Oldest > 0 {
+		at = appendedAt
+	}
+	if began, err = at(dir, l.Oldest); err != nil {
 		return began, err
 	}
-	if l.Ends, err = timeAt(dir, l.Size-1); err != nil {
+	if l.Ends, err = appendedAt(dir, l.Size-1); err != nil {
 		return began, err
 	}
 	if l.Oldest > 0 && p.From.Before(began) && p.To.After(began) && !partial {
@@ -140,16 +146,29 @@ func (l *Log) covers(dir records.Dir, p Period, partial bool) (began time.Time, 
 // not reach it. A period in which nothing happened can be reviewed.
 func (l *Log) empty(p Period, began time.Time) error {
 	switch {
+	case !p.To.After(began) && l.Oldest > 0: // what is left of it are long requests
+		return fmt.Errorf("%w: the oldest record that it still has, %d, is of %s, and the period ends at %s: retention removed the rest", ErrNoData, l.Oldest, text(began), text(p.To))
 	case l.Records > 0:
 		return nil
-	case !p.To.After(began) && l.Oldest > 0:
-		return fmt.Errorf("%w: the oldest record that it still has, %d, is of %s, and the period ends at %s: retention removed the rest", ErrNoData, l.Oldest, text(began), text(p.To))
 	case !p.To.After(began):
 		return fmt.Errorf("%w: it begins at %s, and the period ends at %s", ErrNoData, text(began), text(p.To))
 	case p.From.After(l.Ends):
 		return fmt.Errorf("%w: the newest record that its checkpoint signs is of %s, and the period begins at %s", ErrNoData, text(l.Ends), text(p.From))
 	}
 	return nil
+}
+
+// appendedAt is about when a record was appended.
+func appendedAt(dir records.Dir, seq int64) (time.Time, error) {
+	record, err := dir.Record(seq)
+	if err != nil {
+		return time.Time{}, err
+	}
+	t, err := records.Appended(record)
+	if err != nil {
+		return t, fmt.Errorf("record %d: %w", seq, err)
+	}
+	return t.UTC(), nil
 }
 
 func timeAt(dir records.Dir, seq int64) (time.Time, error) {

@@ -183,7 +183,7 @@ func checkCould(t *testing.T, d *review.Document, all []row) {
 		t.Errorf("dormant accounts %q, want %q", d.Dormant.Accounts, dormant)
 	}
 	first := d.Accounts[slices.IndexFunc(d.Accounts, func(a review.AccountReview) bool { return a.Grant == "api_key:user-0" })]
-	if fmt.Sprint(first.Rules, first.Roles, first.Sources, first.Expired) != "[rule:shop#aaaaaaaa/r0 rule:shop#aaaaaaaa/r2 rule:shop#aaaaaaaa/never rule:shop#bbbbbbbb/r0 rule:shop#bbbbbbbb/never] [more staff] [keys other keys] true" {
+	if fmt.Sprint(first.Rules, first.Roles, first.Sources, first.Expired) != "[rule:shop#aaaaaaaa/r0 rule:shop#aaaaaaaa/r2 rule:shop#aaaaaaaa/never rule:shop#bbbbbbbb/r0 rule:shop#bbbbbbbb/never] [more staff] [keys other keys] false" {
 		t.Errorf("%v %v %v %v", first.Rules, first.Roles, first.Sources, first.Expired)
 	}
 	ops := d.Accounts[slices.IndexFunc(d.Accounts, func(a review.AccountReview) bool { return a.Grant == "password:user-1" })]

@@ -186,7 +186,9 @@ func Signatures(ctx context.Context, dir records.Dir, document []byte) ([]Signed
 	})
 	list := []Signed{}
 	for _, s := range found {
-		s.Whole = s.Whole && int64(len(s.Decisions)) == s.Grants
+		// The server that wrote them did not have the document.
+		_, undecided := d.Decide(s.Decisions, "")
+		s.Whole = s.Whole && undecided == nil && int64(len(s.Decisions)) == s.Grants && s.From.Equal(d.Period.From) && s.To.Equal(d.Period.To)
 		list = append(list, *s)
 	}
 	slices.SortFunc(list, func(a, b Signed) int { return cmp.Compare(a.Seqs[0], b.Seqs[0]) })

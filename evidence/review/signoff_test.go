@@ -234,6 +234,8 @@ func TestDecisionsThatCannotBeReadSayWhy(t *testing.T) {
 		`[] []`:                      "something follows",
 		`[{"decision":"keep"}]`:      "names no grant",
 		"grant,decision\nx,revoke\n": "needs a note",
+
+		"grant,decision,note\n,revoke,left\n": `line 2 of the table of decisions has the decision "revoke" and no grant`,
 	} {
 		if list, err := review.ParseDecisions([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, %v, want %q", text, list, err, want)

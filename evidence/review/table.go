@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -136,7 +137,7 @@ func (d *Document) could(t *table) {
 			r := &p.Rules[j]
 			t.row(line{
 				"section": "rule", "grant": r.Grant, "kind": r.Effect, "name": r.Rule, "policy": p.Hash, "rule": r.Rule, "status": r.Status,
-				"details": strings.Join(r.Conditions, "; "),
+				"details": r.details(),
 			}.with(&r.Tally))
 		}
 	}
@@ -146,6 +147,15 @@ func (d *Document) could(t *table) {
 			"section": "account", "grant": a.Grant, "kind": a.Kind, "name": a.Name, "status": a.Status, "details": a.details(),
 		}.with(&a.Tally))
 	}
+}
+
+// details are what a rule asks for, in a line, and what others of its name did.
+func (r *RuleReview) details() string {
+	list := r.Conditions
+	if r.Otherwise > 0 {
+		list = append(slices.Clone(list), fmt.Sprintf("allowed %d by a policy that is not in the configuration", r.Otherwise))
+	}
+	return strings.Join(list, "; ")
 }
 
 // details are what an account has, in a line.

@@ -108,7 +108,7 @@ func (d *Document) textCould(p *page) {
 		p.printf("  policy %s (%s, %s), sites: %s\n", strings.Join(policy.Names, "+"), policy.Mode, policy.Hash, orDash(strings.Join(policy.Sites, " ")))
 		p.rows(len(policy.Rules), func(i int) {
 			r := &policy.Rules[i]
-			p.printf("    %s\t%s\t%s\tallowed %d\trefused %d\t%d principals\t%s\n", r.Rule, r.Effect, r.Status, r.Allowed, r.Refused, r.Principals, strings.Join(r.Conditions, "; "))
+			p.printf("    %s\t%s\t%s\tallowed %d\trefused %d\t%d principals\t%s\n", r.Rule, r.Effect, r.Status, r.Allowed, r.Refused, r.Principals, r.details())
 		})
 	}
 	p.section("Who could: principals that the configuration names")

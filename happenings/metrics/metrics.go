@@ -9,6 +9,10 @@
 package metrics
 
 import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -62,6 +66,12 @@ func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	for i, f := range c.families {
 		f.Read(func(value float64, labels ...string) {
+			for j, text := range labels {
+				if !utf8.ValidString(text) { // of the environment; it would fail the whole scrape
+					labels = slices.Clone(labels)
+					labels[j] = strings.ToValidUTF8(text, "\ufffd")
+				}
+			}
 			out <- prometheus.MustNewConstMetric(c.descs[i], f.Type, value, labels...)
 		})
 	}

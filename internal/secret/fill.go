@@ -3,6 +3,7 @@ package secret
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -79,18 +80,27 @@ func fillable(text string) bool {
 	return strings.Contains(text, "{env.") || strings.Contains(text, "{file.")
 }
 
+// placeholder is one that is filled in, or has a backslash before it and stays. The
+// rest of a text, such as braces and what escapes them, is not looked at.
+var placeholder = regexp.MustCompile(`\\?\{(?:env|file)\.[^{}]*\}`)
+
 func fillText(option, text string) (string, error) {
-	full, err := caddy.NewReplacer().ReplaceFunc(text, func(name string, value any) (any, error) {
-		switch {
-		case !strings.HasPrefix(name, "env.") && !strings.HasPrefix(name, "file."):
-			return "{" + name + "}", nil
-		case caddy.ToString(value) == "":
-			return nil, missing(name, value)
+	repl := caddy.NewReplacer()
+	var failed error
+	full := placeholder.ReplaceAllStringFunc(text, func(found string) string {
+		if found[0] == '\\' {
+			return found
 		}
-		return value, nil
+		name := found[1 : len(found)-1]
+		value, _ := repl.Get(name)
+		filled := caddy.ToString(value)
+		if filled == "" && failed == nil {
+			failed = missing(name, value)
+		}
+		return filled
 	})
-	if err != nil {
-		return "", fmt.Errorf("%s %q: %w", option, text, err)
+	if failed != nil {
+		return "", fmt.Errorf("%s %q: %w", option, text, failed)
 	}
 	return full, nil
 }

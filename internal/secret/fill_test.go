@@ -49,6 +49,22 @@ func TestTextsOfAllOptionsAreFilledIn(t *testing.T) {
 	}
 }
 
+func TestBracesAroundPlaceholdersStayAsTheyAre(t *testing.T) {
+	t.Setenv("SOC2_TEST_SET", "value")
+	for text, want := range map[string]string{
+		`{"group":"{env.SOC2_TEST_SET}"}`:      `{"group":"value"}`,
+		`{ {env.SOC2_TEST_SET}`:                `{ value`,
+		`a\{b {env.SOC2_TEST_SET}`:             `a\{b value`,
+		`\{env.SOC2_TEST_SET}`:                 `\{env.SOC2_TEST_SET}`,
+		`{http.vars.x}{env.SOC2_TEST_SET}{x}}`: `{http.vars.x}value{x}}`,
+	} {
+		o := options{Name: text}
+		if err := Fill(&o); err != nil || o.Name != want {
+			t.Errorf("%s: %q, %v", text, o.Name, err)
+		}
+	}
+}
+
 func TestOptionWhosePlaceholderStandsForNothingIsNamed(t *testing.T) {
 	t.Setenv("SOC2_TEST_EMPTY", "")
 	for option, o := range map[string]*options{

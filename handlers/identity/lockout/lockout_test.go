@@ -158,3 +158,19 @@ func TestAFloodOfNamesNeitherGrowsTheTableNorEndsALock(t *testing.T) {
 		t.Errorf("%+v, %d slots", s, len(d.slots))
 	}
 }
+
+// TestLoginsFromManyNetworksDoNotForgetGuesses has an attacker with an account and
+// more networks than the table has entries.
+func TestLoginsFromManyNetworksDoNotForgetGuesses(t *testing.T) {
+	d := newDesk(t, 256)
+	for round := range 40 {
+		d.Failed(policy, "r", "alice", fmt.Sprint("guess-", round))
+		if !d.Locked("r", "alice", "elsewhere").IsZero() {
+			return
+		}
+		for i := range 400 {
+			d.Succeeded("r", "mallory", fmt.Sprint("net-", round, "-", i))
+		}
+	}
+	t.Errorf("40 guesses, and alice is not locked: %+v", d.State())
+}

@@ -73,6 +73,8 @@ func worth(e *entry, now time.Time) int64 {
 		return 0
 	case now.Before(e.until):
 		return 1<<40 + int64(e.until.Sub(now)/time.Second)
+	case e.key.What != trust && e.count > 0 && now.Sub(e.since) <= memory:
+		return 1<<35 + e.count // or who has an account and many networks could have guesses forgotten
 	case e.key.What == trust && now.Sub(e.seen) < trusted:
 		return 1<<30 - int64(now.Sub(e.seen)/time.Second)
 	case now.Sub(e.since) > memory:

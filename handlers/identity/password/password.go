@@ -127,23 +127,27 @@ func (s *Source) admit(r *http.Request, name, password string) (*caddyauth.User,
 	if with == nil {
 		with = accounts.stand(name)
 	}
-	right, err := s.hash(with, password, account != nil)
+	right, err := s.hash(r, subject, with, password, account != nil)
 	if !right {
-		s.Guard.Failed(r, subject)
 		return nil, &principal.Refusal{Reason: Wrong, Candidate: candidate, Cause: err}
 	}
-	s.remember(account, password)
 	s.Guard.Succeeded(r, name)
 	return &account.user, nil
 }
 
 // hash compares a password with that of an account, and leaves the gate. One that
-// is only for the time that it takes is always wrong.
-func (s *Source) hash(with *Account, password string, own bool) (right bool, err error) {
+// is only for the time that it takes is always wrong. What came of it is noted
+// before the next one is let in, who asks for it.
+func (s *Source) hash(r *http.Request, subject string, with *Account, password string, own bool) (right bool, err error) {
 	begin := time.Now() // what it costs, not what time it is
 	defer func() {
 		spent := time.Since(begin)
 		tell(spent, right)
+		if right {
+			s.remember(with, password)
+		} else {
+			s.Guard.Failed(r, subject)
+		}
 		s.Gate.Leave(spent, !right)
 	}()
 	same, err := with.compare.Compare([]byte(with.Hash), []byte(password))
