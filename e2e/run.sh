@@ -99,7 +99,7 @@ ok "the Caddyfiles in examples and deploy are accepted"
 # The container's configuration, through the admin API.
 serve run --config deploy/Caddyfile --adapter caddyfile
 "$bin/caddy" soc2 healthcheck || fail "healthcheck through the admin API"
-curl -sf -o "$work/status" localhost:2019/soc2/v1/status || fail "status on the admin API"
+curl -sf -H 'Origin: http://localhost:2019' -o "$work/status" localhost:2019/soc2/v1/status || fail "status on the admin API"
 grep -q '"origin"' "$work/status" || fail "status on the admin API: $(cat "$work/status")"
 "$bin/caddy" reload --config deploy/Caddyfile --adapter caddyfile --force 2>"$work/reload" || fail "reload: $(cat "$work/reload")"
 stop TERM

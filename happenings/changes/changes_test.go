@@ -6,9 +6,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -294,6 +296,41 @@ func TestEndpointIsFoundInAConfiguration(t *testing.T) {
 		network, address, host, err := endpointOf(doc, "localhost:2019")
 		if network != c.network || address != c.address || host != c.host || (err != nil) != (c.network == "") {
 			t.Errorf("%s: %s %s %s %v", c.config, network, address, host, err)
+		}
+	}
+}
+
+// TestEndpointThatAsksForAnOriginIsReached starts Caddy's own admin endpoint in
+// the ways in which it asks for one, and in which it does not. It lets the call
+// through to where this package's module would answer.
+func TestEndpointThatAsksForAnOriginIsReached(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "admin.sock")
+	for _, admin := range []string{
+		`{"listen":"ADDRESS"}`,
+		`{"listen":"ADDRESS","enforce_origin":true}`,
+		`{"listen":"ADDRESS","enforce_origin":true,"origins":["admin.example"]}`,
+		`{"listen":"ADDRESS","enforce_origin":true,"origins":["https://admin.example:8443"]}`,
+		`{"listen":"unix/` + socket + `"}`,
+		`{"listen":"unix/` + socket + `","enforce_origin":true,"origins":["localhost"]}`,
+	} {
+		ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = ln.Close()
+		text := `{"admin":` + strings.Replace(strings.TrimSuffix(admin, "}"), "ADDRESS", ln.Addr().String(), 1) + `,"config":{"persist":false}}}`
+		if err := caddy.Load([]byte(text), true); err != nil {
+			t.Fatal(err)
+		}
+		var config any
+		if err := json.Unmarshal([]byte(text), &config); err != nil {
+			t.Fatal(err)
+		}
+		if err := new(stockHandlers).reach(config, ""); err == nil || !strings.HasSuffix(err.Error(), "status 404") {
+			t.Errorf("%s: %v", admin, err)
+		}
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -147,6 +147,9 @@ func (s *stockHandlers) reach(config any, fallback string) error {
 		return err
 	}
 	r.Header.Set(probeHeader, probeSecret)
+	if enforced, _ := member(member(config, "admin"), "enforce_origin").(bool); enforced { // else one may be wrong
+		r.Header.Set("Origin", originOf(config, host))
+	}
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, address)
 	}}
@@ -198,6 +201,17 @@ func endpointOf(config any, fallback string) (network, address, host string, err
 		}
 	}
 	return network, address, host, nil
+}
+
+// originOf returns an origin from which the admin endpoint of a configuration
+// takes calls: the first of its origins, or the host itself.
+func originOf(config any, host string) string {
+	if list, ok := member(member(config, "admin"), "origins").([]any); ok && len(list) > 0 {
+		if origin, ok := list[0].(string); ok && strings.Contains(origin, "://") {
+			return origin
+		}
+	}
+	return "http://" + host
 }
 
 func member(v any, name string) any {
