@@ -64,7 +64,7 @@ func (p *pass) copiedTools(c *Command, cmd *instructions.CopyCommand) {
 			switch {
 			case src == "/" && (m.compilers() != "" || from.stage != nil && len(from.stage.installs()) > 0):
 				p.at(c, report{message: fmt.Sprintf("all of %s is copied, with its build tools", from.name)})
-			case slices.Contains(toolDirs, src):
+			case slices.Contains(toolDirs, src) || path.Base(src) == ".cargo": // of whichever user
 				p.at(c, report{message: fmt.Sprintf("%s is copied from %s: it is a build tool", src, from.name)})
 			}
 		}
@@ -85,7 +85,7 @@ func (s *Stage) installs() (tools []string) {
 
 // toolDirs are where images keep their tool chains.
 var toolDirs = []string{
-	"/usr/local/go", "/usr/local/go/bin", "/usr/local/go/bin/go", "/usr/local/cargo", "/usr/local/rustup", "/root/.cargo", "/usr/share/maven", "/opt/gradle",
+	"/usr/local/go", "/usr/local/go/bin", "/usr/local/go/bin/go", "/usr/local/cargo", "/usr/local/rustup", "/usr/share/maven", "/opt/gradle",
 	"/usr/bin/gcc", "/usr/bin/make", "/usr/bin/git", "/usr/local/bin/npm", "/usr/local/lib/node_modules/npm", "/usr/share/dotnet/sdk", "/opt/java/openjdk/bin/javac",
 	"/uv", "/usr/local/bin/uv", "/bin/uv", "/usr/bin/composer", "/usr/local/bin/docker", "/usr/local/bin/kubectl",
 }

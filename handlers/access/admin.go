@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/happenings/changes"
+	"github.com/caddy-soc2/caddy-soc2/internal/adminapi"
 )
 
 // adminBase is the path of access control on the admin API.
@@ -64,43 +64,9 @@ func (*Admin) Routes() []caddy.AdminRoute {
 	return changes.Routes(serveAdmin, adminBase, adminBase+"/")
 }
 
-// failure is an answer that is an error.
-type failure struct {
-	status int
-	text   string
-}
-
-func (f *failure) Error() string { return f.text }
-
-func fail(status int, format string, args ...any) error {
-	return &failure{status, fmt.Sprintf(format, args...)}
-}
-
 func serveAdmin(w http.ResponseWriter, r *http.Request) error {
 	v, err := routeAdmin(w, r)
-	status, mediaType := http.StatusOK, "application/json"
-	if err != nil {
-		f := &failure{http.StatusInternalServerError, err.Error()}
-		_ = errors.As(err, &f)
-		status, mediaType = f.status, "application/problem+json"
-		v = struct {
-			Type   string `json:"type"`
-			Title  string `json:"title"`
-			Status int    `json:"status"`
-			Detail string `json:"detail"`
-		}{"about:blank", http.StatusText(status), status, f.text}
-	}
-	h := w.Header()
-	h.Set("Content-Type", mediaType)
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	if r.Method == http.MethodHead {
-		return nil
-	}
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
+	return adminapi.Answer(w, r, v, err)
 }
 
 // routeAdmin finds what a path stands for:
@@ -124,9 +90,9 @@ func routeAdmin(w http.ResponseWriter, r *http.Request) (any, error) {
 	case path == adminBase+"/reviews" && r.Method == http.MethodPost:
 		return signReview(w, r)
 	case path == adminBase, path == adminBase+"/reviews", path == adminBase+"/break-glass", path == adminBase+"/break-glass/close":
-		return nil, fail(http.StatusMethodNotAllowed, "The path has no method %s.", r.Method)
+		return nil, adminapi.Fail(http.StatusMethodNotAllowed, "The path has no method %s.", r.Method)
 	}
-	return nil, fail(http.StatusNotFound, "There is nothing at this path.")
+	return nil, adminapi.Fail(http.StatusNotFound, "There is nothing at this path.")
 }
 
 // policyStatus is a policy on the admin API.
@@ -200,13 +166,13 @@ func readOrder(w http.ResponseWriter, r *http.Request) (o order, err error) {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxOrder))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&o); err != nil {
-		return o, fail(http.StatusBadRequest, "The body must be one JSON object: %s.", err)
+		return o, adminapi.Fail(http.StatusBadRequest, "The body must be one JSON object: %s.", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return o, fail(http.StatusBadRequest, "Something follows the JSON object.")
+		return o, adminapi.Fail(http.StatusBadRequest, "Something follows the JSON object.")
 	}
 	if o.By == "" || o.Reason == "" {
-		return o, fail(http.StatusBadRequest, `"by" and "reason" are needed: the log records who ordered it and why.`)
+		return o, adminapi.Fail(http.StatusBadRequest, `"by" and "reason" are needed: the log records who ordered it and why.`)
 	}
 	return o, nil
 }
@@ -230,14 +196,14 @@ func openGlass(w http.ResponseWriter, r *http.Request) (any, error) {
 	limit, length := glassLimit(o.Policy, o.Principal), time.Duration(o.For)
 	switch {
 	case limit < 0:
-		return nil, fail(http.StatusForbidden, "The break_glass of policy %q does not name the principal %q.", o.Policy, o.Principal)
+		return nil, adminapi.Fail(http.StatusForbidden, "The break_glass of policy %q does not name the principal %q.", o.Policy, o.Principal)
 	case length <= 0 || length > limit:
-		return nil, fail(http.StatusBadRequest, `"for" is needed, a duration like "15m", of at most %s.`, limit)
+		return nil, adminapi.Fail(http.StatusBadRequest, `"for" is needed, a duration like "15m", of at most %s.`, limit)
 	}
 	now := time.Now()
 	g := &grant{id: newGrantID(), policy: o.Policy, principal: o.Principal, reason: o.Reason, by: o.By, until: now.Add(length)}
 	if err := g.open(g.record(r, &o, "open", now)); err != nil {
-		return nil, fail(http.StatusServiceUnavailable, "It is not open, because its record was not kept: %s.", err)
+		return nil, adminapi.Fail(http.StatusServiceUnavailable, "It is not open, because its record was not kept: %s.", err)
 	}
 	return g.status(), nil
 }
@@ -267,12 +233,12 @@ func closeGlass(w http.ResponseWriter, r *http.Request) (any, error) {
 	list := openGrants(now)
 	i := slices.IndexFunc(list, func(g *grant) bool { return g.id == o.Grant })
 	if i < 0 {
-		return nil, fail(http.StatusNotFound, "There is no open grant %q.", o.Grant)
+		return nil, adminapi.Fail(http.StatusNotFound, "There is no open grant %q.", o.Grant)
 	}
 	record := list[i].record(r, &o, "close", now)
 	record.Used = list[i].used.Load()
 	if err := list[i].end(record); err != nil {
-		return nil, fail(http.StatusServiceUnavailable, "It is closed, but its record was not kept: %s.", err)
+		return nil, adminapi.Fail(http.StatusServiceUnavailable, "It is closed, but its record was not kept: %s.", err)
 	}
 	return list[i].status(), nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit/tiles"
 	"github.com/caddy-soc2/caddy-soc2/evidence/review"
 	"github.com/caddy-soc2/caddy-soc2/happenings/ledger"
+	"github.com/caddy-soc2/caddy-soc2/internal/adminapi"
 )
 
 // maxSignOff is the size of the largest sign-off that is read, in bytes.
@@ -45,11 +46,11 @@ func signReview(w http.ResponseWriter, r *http.Request) (any, error) {
 	}
 	book := ledger.Current()
 	if book == nil || !book.Hold() {
-		return nil, fail(http.StatusServiceUnavailable, "It is not signed: %s.", errNoLog)
+		return nil, adminapi.Fail(http.StatusServiceUnavailable, "It is not signed: %s.", errNoLog)
 	}
 	defer book.Release()
 	if err := ofLog(r.Context(), book.Log(), s); err != nil {
-		return nil, fail(http.StatusConflict, "It is not signed: %s.", err)
+		return nil, adminapi.Fail(http.StatusConflict, "It is not signed: %s.", err)
 	}
 	who := actor(r, s.By)
 	list, err := s.Records(time.Now(), newReviewID(), who)
@@ -58,7 +59,7 @@ func signReview(w http.ResponseWriter, r *http.Request) (any, error) {
 	}
 	for _, record := range list {
 		if err := book.Write(record, true); err != nil {
-			return nil, fail(http.StatusServiceUnavailable, "It is not signed, because record %d of %d was not kept: %s. Sign it again.", record.Part, len(list), err)
+			return nil, adminapi.Fail(http.StatusServiceUnavailable, "It is not signed, because record %d of %d was not kept: %s. Sign it again.", record.Part, len(list), err)
 		}
 	}
 	first := list[0]
@@ -76,13 +77,13 @@ func readSignOff(w http.ResponseWriter, r *http.Request) (*review.SignOff, error
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxSignOff))
 	d.DisallowUnknownFields()
 	if err := d.Decode(s); err != nil {
-		return nil, fail(http.StatusBadRequest, "The body must be one JSON object: %s.", err)
+		return nil, adminapi.Fail(http.StatusBadRequest, "The body must be one JSON object: %s.", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, fail(http.StatusBadRequest, "Something follows the JSON object.")
+		return nil, adminapi.Fail(http.StatusBadRequest, "Something follows the JSON object.")
 	}
 	if err := s.Check(); err != nil {
-		return nil, fail(http.StatusBadRequest, "It cannot be signed: %s.", err)
+		return nil, adminapi.Fail(http.StatusBadRequest, "It cannot be signed: %s.", err)
 	}
 	return s, nil
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/happenings/changes"
 	"github.com/caddy-soc2/caddy-soc2/happenings/ledger"
+	"github.com/caddy-soc2/caddy-soc2/internal/adminapi"
 	"github.com/caddy-soc2/caddy-soc2/internal/limiter"
 )
 
@@ -41,43 +41,9 @@ func (*Admin) Routes() []caddy.AdminRoute {
 	return changes.Routes(serveAdmin, adminBase, adminBase+"/")
 }
 
-// failure is an answer that is an error.
-type failure struct {
-	status int
-	text   string
-}
-
-func (f *failure) Error() string { return f.text }
-
-func fail(status int, format string, args ...any) error {
-	return &failure{status, fmt.Sprintf(format, args...)}
-}
-
 func serveAdmin(w http.ResponseWriter, r *http.Request) error {
 	v, err := routeAdmin(w, r)
-	status, mediaType := http.StatusOK, "application/json"
-	if err != nil {
-		f := &failure{http.StatusInternalServerError, err.Error()}
-		_ = errors.As(err, &f)
-		status, mediaType = f.status, "application/problem+json"
-		v = struct {
-			Type   string `json:"type"`
-			Title  string `json:"title"`
-			Status int    `json:"status"`
-			Detail string `json:"detail"`
-		}{"about:blank", http.StatusText(status), status, f.text}
-	}
-	h := w.Header()
-	h.Set("Content-Type", mediaType)
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	if r.Method == http.MethodHead {
-		return nil
-	}
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
+	return adminapi.Answer(w, r, v, err)
 }
 
 // routeAdmin finds what a path stands for:
@@ -93,7 +59,7 @@ func routeAdmin(w http.ResponseWriter, r *http.Request) (any, error) {
 	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 	change, changing := actions[action]
 	if action != "" && action != "usage" && !changing {
-		return nil, fail(http.StatusNotFound, "There is nothing at this path.")
+		return nil, adminapi.Fail(http.StatusNotFound, "There is nothing at this path.")
 	}
 	if changing && r.Method != http.MethodPost || !changing && !reads {
 		allowed := "GET, HEAD"
@@ -101,14 +67,14 @@ func routeAdmin(w http.ResponseWriter, r *http.Request) (any, error) {
 			allowed = http.MethodPost
 		}
 		w.Header().Set("Allow", allowed)
-		return nil, fail(http.StatusMethodNotAllowed, "Use %s.", allowed)
+		return nil, adminapi.Fail(http.StatusMethodNotAllowed, "Use %s.", allowed)
 	}
 	if name == "" {
 		return listZones(), nil
 	}
 	s := find(name)
 	if s == nil {
-		return nil, fail(http.StatusNotFound, "There is no zone %q.", name)
+		return nil, adminapi.Fail(http.StatusNotFound, "There is no zone %q.", name)
 	}
 	switch {
 	case changing:
@@ -196,7 +162,7 @@ func (s *shared) detail(r *http.Request) (any, error) {
 	if text := r.URL.Query().Get("top"); text != "" {
 		var err error
 		if n, err = strconv.Atoi(text); err != nil || n < 1 || n > maxTop {
-			return nil, fail(http.StatusBadRequest, "top must be a number from 1 to %d.", maxTop)
+			return nil, adminapi.Fail(http.StatusBadRequest, "top must be a number from 1 to %d.", maxTop)
 		}
 	}
 	v := s.status()
@@ -238,17 +204,17 @@ func (s *shared) usage(r *http.Request) (any, error) {
 func (s *shared) hash(key, id string) (uint64, error) {
 	switch {
 	case (key == "") == (id == ""):
-		return 0, fail(http.StatusBadRequest, "Name a key: its text as key, or its pseudonym as id.")
+		return 0, adminapi.Fail(http.StatusBadRequest, "Name a key: its text as key, or its pseudonym as id.")
 	case id != "":
 		hash, err := s.hashOf(id)
 		if err != nil {
-			return 0, fail(http.StatusBadRequest, "%s.", err)
+			return 0, adminapi.Fail(http.StatusBadRequest, "%s.", err)
 		}
 		return hash, nil
 	}
 	template := s.info.Load().key
 	if err := template.checkText(key); err != nil {
-		return 0, fail(http.StatusBadRequest, "%q: %s.", key, err)
+		return 0, adminapi.Fail(http.StatusBadRequest, "%q: %s.", key, err)
 	}
 	return template.hashText(&s.zone.Hasher, key), nil
 }
@@ -268,11 +234,11 @@ func record(r audit.Body) error {
 		return nil // there is no log
 	}
 	if !book.Hold() {
-		return fail(http.StatusServiceUnavailable, "The audit log is closed, so that this cannot be recorded.")
+		return adminapi.Fail(http.StatusServiceUnavailable, "The audit log is closed, so that this cannot be recorded.")
 	}
 	defer book.Release()
 	if err := book.Write(r, true); err != nil {
-		return fail(http.StatusServiceUnavailable, "The audit log takes no record of this: %s.", err)
+		return adminapi.Fail(http.StatusServiceUnavailable, "The audit log takes no record of this: %s.", err)
 	}
 	return nil
 }
@@ -310,13 +276,13 @@ func (s *shared) order(w http.ResponseWriter, r *http.Request, kind audit.Kind) 
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxOrder))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&o); err != nil {
-		return nil, fail(http.StatusBadRequest, "The body must be one JSON object: %s.", err)
+		return nil, adminapi.Fail(http.StatusBadRequest, "The body must be one JSON object: %s.", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, fail(http.StatusBadRequest, "Something follows the JSON object.")
+		return nil, adminapi.Fail(http.StatusBadRequest, "Something follows the JSON object.")
 	}
 	if o.By == "" || o.Reason == "" {
-		return nil, fail(http.StatusBadRequest, `"by" and "reason" are needed: the log records who ordered it and why.`)
+		return nil, adminapi.Fail(http.StatusBadRequest, `"by" and "reason" are needed: the log records who ordered it and why.`)
 	}
 	in := s.info.Load()
 	change := &audit.LimitChange{
@@ -324,7 +290,7 @@ func (s *shared) order(w http.ResponseWriter, r *http.Request, kind audit.Kind) 
 	}
 	if o.All {
 		if kind != audit.KindLimitReset || o.Key != "" || o.ID != "" {
-			return nil, fail(http.StatusBadRequest, `"all" is for reset, and stands in place of a key.`)
+			return nil, adminapi.Fail(http.StatusBadRequest, `"all" is for reset, and stands in place of a key.`)
 		}
 		n := s.zone.ResetAll()
 		change.Key = "(all)"
@@ -348,7 +314,7 @@ func (s *shared) order(w http.ResponseWriter, r *http.Request, kind audit.Kind) 
 func (s *shared) carryOut(change *audit.LimitChange, hash uint64, length time.Duration) (was bool, err error) {
 	if change.Kind != audit.KindLimitBan {
 		if length != 0 {
-			return false, fail(http.StatusBadRequest, `"for" is for bans.`)
+			return false, adminapi.Fail(http.StatusBadRequest, `"for" is for bans.`)
 		}
 		if change.Kind == audit.KindLimitReset {
 			return s.zone.Reset(hash), nil
@@ -356,11 +322,11 @@ func (s *shared) carryOut(change *audit.LimitChange, hash uint64, length time.Du
 		return s.zone.Unban(hash), nil
 	}
 	if length <= 0 || length > limiter.MaxWindow {
-		return false, fail(http.StatusBadRequest, `A ban needs "for", a duration like "1h", of at most %s.`, limiter.MaxWindow)
+		return false, adminapi.Fail(http.StatusBadRequest, `A ban needs "for", a duration like "1h", of at most %s.`, limiter.MaxWindow)
 	}
 	change.Until = change.Time.Add(length)
 	if !s.zone.Ban(hash, length) {
-		return false, fail(http.StatusConflict, "The zone has no room for another ban.")
+		return false, adminapi.Fail(http.StatusConflict, "The zone has no room for another ban.")
 	}
 	return true, nil
 }
