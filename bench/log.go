@@ -16,13 +16,13 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/bench/measure"
 )
 
-// part is a group of figures that are measured together.
-type part struct {
+// logPart is a group of figures that are measured together.
+type logPart struct {
 	name string
 	run  func(b *auditlog.Bench, ctx context.Context) ([]measure.Figure, []string, error)
 }
 
-var logParts = []part{
+var logParts = []logPart{
 	{"append", (*auditlog.Bench).Append},
 	{"cpu", (*auditlog.Bench).CPU},
 	{"latency", (*auditlog.Bench).Latency},
@@ -92,13 +92,13 @@ func runLog(ctx context.Context, args []string) error {
 }
 
 // choose returns the named parts, or all.
-func choose(only string) ([]part, error) {
+func choose(only string) ([]logPart, error) {
 	if only == "" {
 		return logParts, nil
 	}
-	var chosen []part
+	var chosen []logPart
 	for name := range strings.SplitSeq(only, ",") {
-		i := slices.IndexFunc(logParts, func(p part) bool { return p.name == name })
+		i := slices.IndexFunc(logParts, func(p logPart) bool { return p.name == name })
 		if i < 0 {
 			return nil, fmt.Errorf("there is no part %q", name)
 		}

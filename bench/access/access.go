@@ -3,7 +3,6 @@
 package access
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -111,14 +110,4 @@ func sign(private *ecdsa.PrivateKey) (string, error) {
 	r.FillBytes(signature[:32])
 	s.FillBytes(signature[32:])
 	return input + "." + base64url.EncodeToString(signature), nil
-}
-
-// Parts are the parts of this subject in their order.
-var Parts = []struct {
-	Name string
-	Run  func(b *Bench, ctx context.Context) ([]measure.Figure, error)
-}{
-	{"decide", (*Bench).Decide},
-	{"server", (*Bench).Server},
-	{"attack", (*Bench).Attack},
 }
