@@ -87,7 +87,7 @@ func (s *site) loadEdited(caddyfile string, edit func(config string) string) err
 	if err != nil {
 		return err
 	}
-	if err := caddy.Load([]byte(edit(string(out))), true); err != nil {
+	if err := caddy.Load([]byte(withCertificate(s.t, edit(string(out)))), true); err != nil {
 		return err
 	}
 	s.ready()
