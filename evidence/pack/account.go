@@ -1,0 +1,274 @@
+package pack
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddy-soc2/caddy-soc2/audit/member"
+	"github.com/caddy-soc2/caddy-soc2/evidence/population"
+)
+
+// Account computes the figures of a log. Records are given in their order.
+type Account struct {
+	Figures
+	period   Period
+	from, to string // as records hold times
+	sink     Sink
+
+	record    member.Record
+	selectors []selector
+	checks    map[string]*track
+	upstreams map[string]*track
+	meta      map[string]Check // newest of each check in the period
+
+	missing string // why the records behind the one before cannot be read
+	seen    bool   // a record
+	before  string
+	closed  string // time of a log.close that no log.open has followed
+	segment map[int64]bool // whose rollup was counted
+}
+
+type selector struct {
+	p *population.Population
+	s *population.Selector
+}
+
+// Sink takes the rows of populations. Its methods may be nil.
+type Sink interface {
+	// Row takes a row of a population. The record is valid during the call.
+	Row(p *population.Population, row *population.Row) error
+}
+
+// The tables of requests, and what is in them. Part of the format.
+var tables = []struct {
+	name  string
+	field member.Field
+}{
+	{"access", member.Access},
+	{"cache", member.Cache},
+	{"end", member.End},
+	{"host", member.Host},
+	{"limit", member.Limit},
+	{"method", member.Method},
+	{"proto", member.Proto},
+	{"tls", member.TLSVersion},
+	{"upstream", member.Upstream},
+}
+
+const (
+	unknown = "unknown"
+	none    = "none"
+)
+
+// NewAccount returns an account of a log for a period. sink may be nil.
+func NewAccount(l *Log, p Period, sink Sink) *Account {
+	a := &Account{period: p, sink: sink, checks: map[string]*track{}, upstreams: map[string]*track{}, meta: map[string]Check{}, segment: map[int64]bool{}}
+	a.from, a.to = p.texts()
+	a.Heads, a.First, a.Next = l.Heads, l.First, l.Next
+	a.Kinds, a.Days, a.Populations = map[string]int64{}, map[string]Day{}, map[string]Count{}
+	a.Gaps = []Gap{}
+	a.Requests.By = map[string]map[string]int64{"status": {}}
+	for _, t := range tables {
+		a.Requests.By[t.name] = map[string]int64{}
+	}
+	for _, d := range population.All() {
+		if d.Derived {
+			continue
+		}
+		a.selectors = append(a.selectors, selector{d, d.Selector(population.Period{From: p.From, To: p.To})})
+		a.Populations[d.Name] = Count{}
+	}
+	return a
+}
+
+// Add takes a record.
+func (a *Account) Add(seq int64, record []byte) error {
+	r := &a.record
+	if err := r.Read(record); err != nil {
+		return fmt.Errorf("record %d: %w", seq, err)
+	}
+	at, kind := string(r.Text(member.Time)), string(r.Text(member.Kind))
+	if _, err := nanos(at); err != nil {
+		return fmt.Errorf("record %d: its time %q is not one", seq, at)
+	}
+	a.begin(at)
+	a.found(at)
+	if err := a.happened(seq, at, kind, record); err != nil {
+		return fmt.Errorf("record %d: %w", seq, err)
+	}
+	a.before = a.after(at)
+	if at < a.from || at >= a.to {
+		return nil
+	}
+	a.Records++
+	a.Kinds[kind]++
+	if kind == "request" {
+		a.request(at)
+	}
+	return a.rows(seq, record)
+}
+
+// begin is told the time of the first record.
+func (a *Account) begin(at string) {
+	if a.seen {
+		return
+	}
+	a.seen = true
+	why := "the log begins then"
+	if a.First > 0 {
+		why = fmt.Sprintf("records before %d are not there", a.First)
+	}
+	a.gap(a.from, at, why)
+}
+
+// gap notes a part of the period.
+func (a *Account) gap(from, to, why string) {
+	from, to = max(from, a.from), min(to, a.to)
+	if from < to {
+		a.Gaps = append(a.Gaps, Gap{from, to, why})
+	}
+}
+
+// after is the time at which the record that was read was appended.
+func (a *Account) after(at string) string {
+	d, ok := a.record.Number(member.Duration)
+	if !ok || d <= 0 {
+		return at
+	}
+	return shift(at, d)
+}
+
+func shift(at string, ns int64) string {
+	t, err := time.Parse(time.RFC3339Nano, at)
+	if err != nil {
+		return at
+	}
+	return t.Add(time.Duration(ns)).UTC().Format(TimeForm)
+}
+
+func (a *Account) request(at string) {
+	r, q := &a.record, &a.Requests
+	q.Total++
+	size, _ := r.Number(member.Bytes)
+	q.Bytes += size
+	if len(r.Text(member.User)) > 0 {
+		q.Authenticated++
+	}
+	status, _ := r.Number(member.Status)
+	add(q.By["status"], strconv.FormatInt(status, 10))
+	for _, t := range tables {
+		name := none
+		if b := r.Text(t.field); len(b) > 0 {
+			name = plain(b)
+		}
+		add(q.By[t.name], name)
+	}
+	day := a.Days[at[:10]]
+	if day.Class == nil {
+		day.Class = map[string]int64{}
+	}
+	day.Requests++
+	day.Bytes += size
+	day.Class[strconv.FormatInt(status/100, 10)+"xx"]++
+	if string(r.Text(member.Access)) == "deny" || status == 401 || status == 403 {
+		day.Denied++
+	}
+	if string(r.Text(member.Limit)) == "limited" {
+		day.Limited++
+	}
+	if len(r.Text(member.TLSVersion)) == 0 {
+		day.Plain++
+	}
+	a.Days[at[:10]] = day
+}
+
+// plain undoes JSON's escapes.
+func plain(b []byte) string {
+	if !slices.Contains(b, '\\') {
+		return string(b)
+	}
+	var s string
+	if err := json.Unmarshal(append(append([]byte{'"'}, b...), '"'), &s); err != nil {
+		return string(b) // it was read as JSON before
+	}
+	return s
+}
+
+func (a *Account) rows(seq int64, record []byte) error {
+	for _, s := range a.selectors {
+		ok, err := s.s.Has(record)
+		if err != nil {
+			return fmt.Errorf("record %d: %w", seq, err)
+		}
+		if !ok {
+			continue
+		}
+		c := a.Populations[s.p.Name]
+		if c.Count++; c.Count == 1 {
+			c.First, c.Last = new(seq), new(seq)
+		}
+		*c.Last = seq
+		a.Populations[s.p.Name] = c
+		if a.sink == nil {
+			continue
+		}
+		row, err := s.s.Row(seq, record)
+		if err != nil {
+			return err
+		}
+		if err := a.sink.Row(s.p, row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// End returns the figures, when all records were given.
+func (a *Account) End() (Figures, error) {
+	end := a.to
+	a.found(a.to)
+	if !a.seen {
+		a.gap(a.from, a.to, "no record is there")
+		end = a.from
+	} else if a.Next == a.Size {
+		end = min(end, max(a.before, a.from))
+		if a.closed != "" {
+			a.gap(a.closed, a.to, "the log was closed")
+		} else {
+			a.gap(end, a.to, fmt.Sprintf("the log had %d records when the pack was made", a.Size))
+		}
+	}
+	a.Checks, a.Upstreams = map[string]Check{}, map[string]Timeline{}
+	for id, t := range a.checks {
+		line, err := t.end(a, end)
+		if err != nil {
+			return a.Figures, err
+		}
+		c := a.meta[id]
+		c.Timeline = line
+		c.FailingMinutes = minutes(line.NS["fail"])
+		a.Checks[id] = c
+	}
+	for id, t := range a.upstreams {
+		line, err := t.end(a, end)
+		if err != nil {
+			return a.Figures, err
+		}
+		a.Upstreams[id] = line
+	}
+	slices.SortFunc(a.Gaps, byTime)
+	return a.Figures, nil
+}
+
+// nanos is a time in nanoseconds since 1970.
+func nanos(at string) (int64, error) {
+	if len(at) != len(TimeForm) || !strings.HasSuffix(at, "Z") {
+		return 0, fmt.Errorf("%q is not a time of a record", at)
+	}
+	t, err := time.Parse(TimeForm, at)
+	return t.UnixNano(), err
+}

@@ -1,0 +1,287 @@
+package pack
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/caddy-soc2/caddy-soc2/evidence/population"
+)
+
+// RowsPerFile is how many rows a table has at most: spreadsheets take 1,048,576.
+// Part of the format.
+const RowsPerFile = 1_000_000
+
+// requestRows is the population whose rows are raw records, and are there only
+// as a table, with all raw records. Part of the format.
+const requestRows = "requests"
+
+// TableName is the name of a file of a table, below the log's folder; part is
+// 1 for the first.
+func TableName(population string, part int64) string {
+	if part == 1 {
+		return "populations/" + population + ".csv"
+	}
+	return fmt.Sprintf("populations/%s.%04d.csv", population, part)
+}
+
+// RowsName is the name of the file with a population's records, one a line.
+func RowsName(population string) string { return "populations/" + population + ".ndjson" }
+
+// ProvenanceName is the name of the file that says where a population comes
+// from.
+func ProvenanceName(population string) string {
+	return "populations/" + population + ".provenance.json"
+}
+
+// Provenance says where the rows of a population come from.
+type Provenance struct {
+	Population  string            `json:"population"`
+	Title       string            `json:"title"`
+	Definitions string            `json:"definitions_sha256"` // of populations.json
+	Query       string            `json:"query"`
+	Period      Period            `json:"period"`
+	TimeZone    string            `json:"time_zone"`
+	Log         Heads             `json:"log"`
+	First       int64             `json:"examined_first"` // record
+	Next        int64             `json:"examined_next"`
+	Rows        int64             `json:"rows"`
+	FirstRow    *int64            `json:"first_seq"`
+	LastRow     *int64            `json:"last_seq"`
+	Gaps        []Gap             `json:"gaps"`
+	Files       map[string]string `json:"files"` // SHA-256 by name, below the log's folder
+}
+
+// Tables writes the files of populations. Create opens a file by its name below
+// the log's folder.
+type Tables struct {
+	Full   bool
+	Create func(name string) (io.WriteCloser, error)
+
+	open map[string]*output
+}
+
+type output struct {
+	table, rows   io.WriteCloser
+	csv, ndjson   *bufio.Writer
+	count, in     int64
+	line          []byte
+	columns, part []byte
+}
+
+// Begin opens the files of all populations, so that each is there though it has
+// no row.
+func (t *Tables) Begin() error {
+	t.open = map[string]*output{}
+	for _, p := range population.All() {
+		if p.Derived || p.Name == requestRows && !t.Full {
+			continue
+		}
+		o := &output{}
+		for i, c := range p.Columns {
+			if i > 0 {
+				o.columns = append(o.columns, ',')
+			}
+			o.columns = append(o.columns, c.Name...)
+		}
+		o.columns = append(o.columns, "\r\n"...)
+		t.open[p.Name] = o
+		if err := t.begin(p.Name, o); err != nil {
+			return err
+		}
+		if p.Name == requestRows {
+			continue
+		}
+		var err error
+		if o.rows, err = t.Create(RowsName(p.Name)); err != nil {
+			return err
+		}
+		o.ndjson = bufio.NewWriterSize(o.rows, 64<<10)
+	}
+	return nil
+}
+
+// begin opens the next file of a table.
+func (t *Tables) begin(name string, o *output) (err error) {
+	if o.table != nil {
+		if err := o.csv.Flush(); err != nil {
+			return err
+		}
+		if err := o.table.Close(); err != nil {
+			return err
+		}
+	}
+	if o.table, err = t.Create(TableName(name, o.count/RowsPerFile+1)); err != nil {
+		return err
+	}
+	o.csv = bufio.NewWriterSize(o.table, 64<<10)
+	_, err = o.csv.Write(o.columns)
+	return err
+}
+
+// Row implements Sink.
+func (t *Tables) Row(p *population.Population, row *population.Row) error {
+	o := t.open[p.Name]
+	if o == nil {
+		return nil
+	}
+	if o.count > 0 && o.count%RowsPerFile == 0 {
+		if err := t.begin(p.Name, o); err != nil {
+			return err
+		}
+	}
+	o.count++
+	o.line = AppendRow(o.line[:0], row.Cells)
+	if _, err := o.csv.Write(o.line); err != nil {
+		return err
+	}
+	if o.ndjson == nil {
+		return nil
+	}
+	if _, err := o.ndjson.Write(row.Record); err != nil {
+		return err
+	}
+	return o.ndjson.WriteByte('\n')
+}
+
+// End closes the files.
+func (t *Tables) End() error {
+	for _, p := range population.All() {
+		o := t.open[p.Name]
+		if o == nil {
+			continue
+		}
+		if err := o.csv.Flush(); err != nil {
+			return err
+		}
+		if err := o.table.Close(); err != nil {
+			return err
+		}
+		if o.ndjson == nil {
+			continue
+		}
+		if err := o.ndjson.Flush(); err != nil {
+			return err
+		}
+		if err := o.rows.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Describe writes the provenance of each population, when the files are closed;
+// sum returns the SHA-256 of a file.
+func (t *Tables) Describe(m *Manifest, f *Figures, sum func(name string) string) error {
+	_, definitions := population.Definitions()
+	for _, p := range population.All() {
+		if p.Derived {
+			continue
+		}
+		c := f.Populations[p.Name]
+		from, to := m.Period.texts()
+		v := Provenance{
+			Population: p.Name, Title: p.Title, Definitions: definitions,
+			Query:  fmt.Sprintf("records %d to before %d of the log that belong to the population %s, with %s <= time < %s", f.First, f.Next, p.Name, from, to),
+			Period: m.Period, TimeZone: "UTC", Log: f.Heads, First: f.First, Next: f.Next,
+			Rows: c.Count, FirstRow: c.First, LastRow: c.Last, Gaps: f.Gaps, Files: map[string]string{},
+		}
+		if o := t.open[p.Name]; o != nil {
+			for part := int64(1); part == 1 || (part-1)*RowsPerFile < o.count; part++ {
+				v.Files[TableName(p.Name, part)] = sum(TableName(p.Name, part))
+			}
+			if o.rows != nil {
+				v.Files[RowsName(p.Name)] = sum(RowsName(p.Name))
+			}
+		}
+		b, err := json.MarshalIndent(v, "", "  ")
+		if err != nil {
+			return err
+		}
+		w, err := t.Create(ProvenanceName(p.Name))
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(append(b, '\n')); err != nil {
+			return err
+		}
+		if err := w.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AppendRow appends a row of a table (RFC 4180). A cell is quoted if it has a
+// character that is not a letter or a digit of ASCII or one of . _ : / -, and
+// begins with an apostrophe if a spreadsheet would take it for a formula. Part of
+// the format.
+func AppendRow(dst []byte, cells []string) []byte {
+	for i, c := range cells {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendCell(dst, c)
+	}
+	return append(dst, "\r\n"...)
+}
+
+func appendCell(dst []byte, s string) []byte {
+	bare := true
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c < '-' || c > ':' && c < 'A' || c > 'Z' && c < 'a' && c != '_' || c > 'z' {
+			bare = false
+			break
+		}
+	}
+	if bare && (s == "" || s[0] != '-') {
+		return append(dst, s...)
+	}
+	s = Visible(s)
+	if strings.ContainsAny(s[:1], "=+-@") || strings.ContainsAny(first(s), "＝＋－＠") {
+		if !number.MatchString(s) {
+			s = "'" + s
+		}
+	}
+	dst = append(dst, '"')
+	dst = append(dst, strings.ReplaceAll(s, `"`, `""`)...)
+	return append(dst, '"')
+}
+
+func first(s string) string {
+	_, n := utf8.DecodeRuneInString(s)
+	return s[:n]
+}
+
+var number = regexp.MustCompile(`^[+-][0-9]+(\.[0-9]+)?$`)
+
+// Visible writes characters that act instead of being shown as the bytes of
+// their UTF-8, \xHH each: those that records escape (docs/records.md). Part of
+// the format.
+func Visible(s string) string {
+	if !strings.ContainsFunc(s, acts) {
+		return s
+	}
+	var b strings.Builder
+	for _, c := range s {
+		if !acts(c) {
+			b.WriteRune(c)
+			continue
+		}
+		for _, x := range []byte(string(c)) {
+			fmt.Fprintf(&b, `\x%02x`, x)
+		}
+	}
+	return b.String()
+}
+
+// acts reports whether a character changes how text is shown.
+func acts(c rune) bool {
+	return c < 0x20 || c >= 0x7f && c <= 0x9f || c == 0x2028 || c == 0x2029 || c == 0xfeff ||
+		c == 0x061c || c == 0x200e || c == 0x200f || c >= 0x202a && c <= 0x202e || c >= 0x2066 && c <= 0x2069
+}

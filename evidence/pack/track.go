@@ -1,0 +1,247 @@
+package pack
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/caddy-soc2/caddy-soc2/audit/rollup"
+)
+
+// track follows the state of something.
+type track struct {
+	state string // unknown at first
+	since string // when the state that counts now began; empty: before all
+	last  string // state at the end of the period so far
+	from  string // since when that is
+	ns    map[string]int64
+	moves int64
+}
+
+func newTrack() *track {
+	return &track{state: unknown, last: unknown, ns: map[string]int64{}}
+}
+
+// until counts the time up to a time in the present state.
+func (t *track) until(a *Account, at string) error {
+	from, to := max(t.since, a.from), min(at, a.to)
+	if from >= to {
+		return nil
+	}
+	x, err := nanos(from)
+	if err != nil {
+		return err
+	}
+	y, err := nanos(to)
+	t.ns[t.state] += y - x
+	t.since = to
+	return err
+}
+
+// become takes up a state. A clock that was set back counts nothing twice.
+func (t *track) become(a *Account, at, state string) error {
+	if err := t.until(a, at); err != nil {
+		return err
+	}
+	if at < a.to {
+		if state != t.last {
+			t.last, t.from = state, at
+		}
+		if state != t.state && at >= a.from {
+			t.moves++
+		}
+	}
+	t.state = state
+	t.since = max(t.since, at)
+	return nil
+}
+
+// end counts what is left: up to end in the last state, and behind it unknown.
+func (t *track) end(a *Account, end string) (Timeline, error) {
+	err := t.until(a, end)
+	if err == nil {
+		t.state = unknown
+		err = t.until(a, a.to)
+	}
+	return Timeline{State: t.last, Since: t.from, NS: t.ns, Transitions: t.moves}, err
+}
+
+// happening is what of a record that is no request is used.
+type happening struct {
+	Check      string   `json:"check"`
+	After      string   `json:"after"`
+	Severity   string   `json:"severity"`
+	Criteria   []string `json:"criteria"`
+	Exception  string   `json:"exception"`
+	Definition string   `json:"definition"`
+
+	Server  string `json:"server"`
+	Address string `json:"address"`
+	Handler int64  `json:"handler"`
+
+	Clean   bool   `json:"clean"`
+	Cause   string `json:"cause"`
+	From    string `json:"from"`
+	To      string `json:"to"`
+	Lost    int64  `json:"lost"`
+	Refused int64  `json:"refused"`
+	Served  int64  `json:"served"`
+	Late    int64  `json:"late"`
+}
+
+// happened takes what a record says of states.
+func (a *Account) happened(seq int64, at, kind string, record []byte) error {
+	upstream, isUpstream := strings.CutPrefix(kind, "upstream.")
+	switch {
+	case isUpstream, kind == "check.transition", kind == "log.open", kind == "log.gap":
+	case kind == "log.close":
+		a.closed = at
+		return a.down(at)
+	case kind == rollup.Kind:
+		return a.rollup(record)
+	default:
+		return nil
+	}
+	var h happening
+	if err := json.Unmarshal(record, &h); err != nil {
+		return err
+	}
+	switch kind {
+	case "check.transition":
+		return a.transition(at, &h)
+	case "log.open":
+		return a.open(at, h.Clean)
+	case "log.gap":
+		a.lost(seq, at, &h)
+		return nil
+	}
+	id := fmt.Sprintf("%s %s %d", h.Server, h.Address, max(h.Handler, 1))
+	if a.upstreams[id] == nil {
+		a.upstreams[id] = newTrack()
+	}
+	return a.upstreams[id].become(a, at, upstream)
+}
+
+func (a *Account) transition(at string, h *happening) error {
+	t := a.checks[h.Check]
+	if t == nil {
+		t = newTrack()
+		a.checks[h.Check] = t
+	}
+	if err := t.become(a, at, h.After); err != nil {
+		return err
+	}
+	if at >= a.to {
+		return nil
+	}
+	c := a.meta[h.Check]
+	c.Severity, c.Criteria, c.Exception, c.Definition = h.Severity, h.Criteria, h.Exception, h.Definition
+	if c.Criteria == nil {
+		c.Criteria = []string{}
+	}
+	if h.After == "fail" && at >= a.from {
+		if c.FirstFail == "" {
+			c.FirstFail = at
+		}
+		c.LastFail = at
+	}
+	a.meta[h.Check] = c
+	return nil
+}
+
+// open is a log.open record: no process wrote the log since it was closed or,
+// after a crash, since the record before.
+func (a *Account) open(at string, clean bool) error {
+	switch {
+	case a.closed != "":
+		a.gap(a.closed, at, "the log was closed")
+	case a.before != "" && !clean:
+		a.gap(a.before, at, "the log was not closed in order")
+		if err := a.down(a.before); err != nil {
+			return err
+		}
+	}
+	a.closed = ""
+	return nil
+}
+
+// down makes all states unknown.
+func (a *Account) down(at string) error {
+	for _, t := range a.checks {
+		if err := t.become(a, at, unknown); err != nil {
+			return err
+		}
+	}
+	for _, t := range a.upstreams {
+		if err := t.become(a, at, unknown); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Missing says that records from one on are there by their hashes only, and that
+// nobody knows what they were.
+func (a *Account) Missing(first int64, why string) error {
+	if a.missing == "" {
+		a.missing = fmt.Sprintf("records from %d on cannot be read: %s", first, why)
+	}
+	if !a.seen {
+		return nil
+	}
+	return a.down(a.before)
+}
+
+// found ends what Missing began.
+func (a *Account) found(at string) {
+	if a.missing != "" {
+		a.gap(a.before, at, a.missing)
+	}
+	a.missing = ""
+}
+
+func (a *Account) lost(seq int64, at string, h *happening) {
+	if at < a.from || at >= a.to {
+		return
+	}
+	l := &a.Lost
+	l.Gaps++
+	l.Lost += h.Lost
+	l.Refused += h.Refused
+	l.Served += h.Served
+	l.Late += h.Late
+	if h.Lost+h.Served == 0 {
+		return
+	}
+	from, to := h.From, h.To
+	if from == "" {
+		from = at
+	}
+	if to == "" {
+		to = at
+	}
+	a.gap(from, to, fmt.Sprintf("log.gap record %d: %d lost, %d served without a record", seq, h.Lost, h.Served))
+}
+
+func (a *Account) rollup(record []byte) error {
+	r, err := rollup.Parse(record)
+	if err != nil {
+		return err
+	}
+	if r.First < a.First || r.First+r.Records > a.Next || a.segment[r.First] {
+		return nil
+	}
+	a.segment[r.First] = true
+	var q struct {
+		Total int64 `json:"total"`
+	}
+	if r.Members.Requests != nil {
+		if err := json.Unmarshal(r.Members.Requests, &q); err != nil {
+			return err
+		}
+	}
+	a.Rollups.Segments++
+	a.Rollups.Records += r.Records
+	a.Rollups.Requests += q.Total
+	return nil
+}
