@@ -28,7 +28,7 @@ type Account struct {
 	missing string // why the records behind the one before cannot be read
 	seen    bool   // a record
 	before  string
-	closed  string // time of a log.close that no log.open has followed
+	closed  string         // time of a log.close that no log.open has followed
 	segment map[int64]bool // whose rollup was counted
 }
 
@@ -70,7 +70,7 @@ func NewAccount(l *Log, p Period, sink Sink) *Account {
 	a.from, a.to = p.texts()
 	a.Heads, a.First, a.Next = l.Heads, l.First, l.Next
 	a.Kinds, a.Days, a.Populations = map[string]int64{}, map[string]Day{}, map[string]Count{}
-	a.Gaps = []Gap{}
+	a.Gaps, a.Keys = []Gap{}, []KeyUse{}
 	a.Requests.By = map[string]map[string]int64{"status": {}}
 	for _, t := range tables {
 		a.Requests.By[t.name] = map[string]int64{}

@@ -38,6 +38,13 @@ type Figures struct {
 	Upstreams   map[string]Timeline `json:"upstreams"` // by server, address and number of the health check
 	Rollups     Rollups             `json:"rollups"`
 	Lost        Lost                `json:"lost"` // by log.gap records
+	Keys        []KeyUse            `json:"keys"` // that log.open records name
+}
+
+// KeyUse says which keys signed the log from a record on.
+type KeyUse struct {
+	Seq  int64    `json:"seq"`
+	Keys []string `json:"keys"` // verifier keys (C2SP signed-note)
 }
 
 // Gap is a part of the period of which the log does not tell everything.

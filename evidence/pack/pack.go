@@ -20,6 +20,10 @@ import (
 // Schema is the version of the format. Part of the format; do not change.
 const Schema = "caddy-soc2/evidence-pack/1"
 
+// Generator names what makes the pages of a pack out of its report, and its
+// version, which grows when it makes other ones.
+const Generator = "caddy-soc2 pages 1"
+
 // The names of files that each pack has. Part of the format.
 const (
 	ManifestFile = "manifest.json"

@@ -5,9 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"regexp"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/caddy-soc2/caddy-soc2/evidence/population"
 )
@@ -66,11 +63,11 @@ type Tables struct {
 }
 
 type output struct {
-	table, rows   io.WriteCloser
-	csv, ndjson   *bufio.Writer
-	count, in     int64
-	line          []byte
-	columns, part []byte
+	p           *population.Population
+	table, rows io.WriteCloser
+	csv, ndjson *bufio.Writer
+	encoder     population.CSV
+	count       int64
 }
 
 // Begin opens the files of all populations, so that each is there though it has
@@ -81,16 +78,9 @@ func (t *Tables) Begin() error {
 		if p.Derived || p.Name == requestRows && !t.Full {
 			continue
 		}
-		o := &output{}
-		for i, c := range p.Columns {
-			if i > 0 {
-				o.columns = append(o.columns, ',')
-			}
-			o.columns = append(o.columns, c.Name...)
-		}
-		o.columns = append(o.columns, "\r\n"...)
+		o := &output{p: p}
 		t.open[p.Name] = o
-		if err := t.begin(p.Name, o); err != nil {
+		if err := t.begin(o); err != nil {
 			return err
 		}
 		if p.Name == requestRows {
@@ -106,21 +96,29 @@ func (t *Tables) Begin() error {
 }
 
 // begin opens the next file of a table.
-func (t *Tables) begin(name string, o *output) (err error) {
+func (t *Tables) begin(o *output) (err error) {
 	if o.table != nil {
-		if err := o.csv.Flush(); err != nil {
-			return err
-		}
-		if err := o.table.Close(); err != nil {
+		if err := o.close(); err != nil {
 			return err
 		}
 	}
-	if o.table, err = t.Create(TableName(name, o.count/RowsPerFile+1)); err != nil {
+	if o.table, err = t.Create(TableName(o.p.Name, o.count/RowsPerFile+1)); err != nil {
 		return err
 	}
 	o.csv = bufio.NewWriterSize(o.table, 64<<10)
-	_, err = o.csv.Write(o.columns)
-	return err
+	o.encoder = population.CSV{}
+	return o.encoder.Begin(o.csv, o.p, nil)
+}
+
+// close ends a file of a table.
+func (o *output) close() error {
+	if err := o.encoder.End(); err != nil {
+		return err
+	}
+	if err := o.csv.Flush(); err != nil {
+		return err
+	}
+	return o.table.Close()
 }
 
 // Row implements Sink.
@@ -130,13 +128,12 @@ func (t *Tables) Row(p *population.Population, row *population.Row) error {
 		return nil
 	}
 	if o.count > 0 && o.count%RowsPerFile == 0 {
-		if err := t.begin(p.Name, o); err != nil {
+		if err := t.begin(o); err != nil {
 			return err
 		}
 	}
 	o.count++
-	o.line = AppendRow(o.line[:0], row.Cells)
-	if _, err := o.csv.Write(o.line); err != nil {
+	if err := o.encoder.Row(row); err != nil {
 		return err
 	}
 	if o.ndjson == nil {
@@ -155,10 +152,7 @@ func (t *Tables) End() error {
 		if o == nil {
 			continue
 		}
-		if err := o.csv.Flush(); err != nil {
-			return err
-		}
-		if err := o.table.Close(); err != nil {
+		if err := o.close(); err != nil {
 			return err
 		}
 		if o.ndjson == nil {
@@ -214,74 +208,4 @@ func (t *Tables) Describe(m *Manifest, f *Figures, sum func(name string) string)
 		}
 	}
 	return nil
-}
-
-// AppendRow appends a row of a table (RFC 4180). A cell is quoted if it has a
-// character that is not a letter or a digit of ASCII or one of . _ : / -, and
-// begins with an apostrophe if a spreadsheet would take it for a formula. Part of
-// the format.
-func AppendRow(dst []byte, cells []string) []byte {
-	for i, c := range cells {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = appendCell(dst, c)
-	}
-	return append(dst, "\r\n"...)
-}
-
-func appendCell(dst []byte, s string) []byte {
-	bare := true
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c < '-' || c > ':' && c < 'A' || c > 'Z' && c < 'a' && c != '_' || c > 'z' {
-			bare = false
-			break
-		}
-	}
-	if bare && (s == "" || s[0] != '-') {
-		return append(dst, s...)
-	}
-	s = Visible(s)
-	if strings.ContainsAny(s[:1], "=+-@") || strings.ContainsAny(first(s), "＝＋－＠") {
-		if !number.MatchString(s) {
-			s = "'" + s
-		}
-	}
-	dst = append(dst, '"')
-	dst = append(dst, strings.ReplaceAll(s, `"`, `""`)...)
-	return append(dst, '"')
-}
-
-func first(s string) string {
-	_, n := utf8.DecodeRuneInString(s)
-	return s[:n]
-}
-
-var number = regexp.MustCompile(`^[+-][0-9]+(\.[0-9]+)?$`)
-
-// Visible writes characters that act instead of being shown as the bytes of
-// their UTF-8, \xHH each: those that records escape (docs/records.md). Part of
-// the format.
-func Visible(s string) string {
-	if !strings.ContainsFunc(s, acts) {
-		return s
-	}
-	var b strings.Builder
-	for _, c := range s {
-		if !acts(c) {
-			b.WriteRune(c)
-			continue
-		}
-		for _, x := range []byte(string(c)) {
-			fmt.Fprintf(&b, `\x%02x`, x)
-		}
-	}
-	return b.String()
-}
-
-// acts reports whether a character changes how text is shown.
-func acts(c rune) bool {
-	return c < 0x20 || c >= 0x7f && c <= 0x9f || c == 0x2028 || c == 0x2029 || c == 0xfeff ||
-		c == 0x061c || c == 0x200e || c == 0x200f || c >= 0x202a && c <= 0x202e || c >= 0x2066 && c <= 0x2069
 }

@@ -3,6 +3,7 @@ package pack
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/rollup"
@@ -79,7 +80,10 @@ type happening struct {
 	Address string `json:"address"`
 	Handler int64  `json:"handler"`
 
-	Clean   bool   `json:"clean"`
+	Key   string   `json:"key"`
+	Also  []string `json:"also"`
+	Clean bool     `json:"clean"`
+
 	Cause   string `json:"cause"`
 	From    string `json:"from"`
 	To      string `json:"to"`
@@ -110,6 +114,7 @@ func (a *Account) happened(seq int64, at, kind string, record []byte) error {
 	case "check.transition":
 		return a.transition(at, &h)
 	case "log.open":
+		a.keys(seq, append([]string{h.Key}, h.Also...))
 		return a.open(at, h.Clean)
 	case "log.gap":
 		a.lost(seq, at, &h)
@@ -163,6 +168,13 @@ func (a *Account) open(at string, clean bool) error {
 	}
 	a.closed = ""
 	return nil
+}
+
+// keys notes which keys a log.open record names, if they changed.
+func (a *Account) keys(seq int64, keys []string) {
+	if n := len(a.Keys); n == 0 || !slices.Equal(a.Keys[n-1].Keys, keys) {
+		a.Keys = append(a.Keys, KeyUse{seq, keys})
+	}
 }
 
 // down makes all states unknown.

@@ -25,6 +25,14 @@ type Log struct {
 	Left   []tree.Hash `json:"left"`
 	Right  []tree.Hash `json:"right"`
 
+	// Segments are the first records of the segments that lie in the pack: where
+	// rollup records count from.
+	Segments []int64 `json:"segments"`
+
+	// Erased is a log.erase record that says that records before First were
+	// removed after their time of retention; absent if they were not.
+	Erased *Erased `json:"erased,omitempty"`
+
 	// Proofs are for the checkpoints that are of fewer records than First, or of
 	// more than Next: that the tree of the pack goes on from them (RFC 6962,
 	// section 2.1.2).
@@ -52,6 +60,13 @@ type Proof struct {
 	Hashes []tree.Hash `json:"hashes"`
 }
 
+// Erased is a record with its inclusion proof (RFC 6962, section 2.1.1).
+type Erased struct {
+	Seq    int64            `json:"seq"`
+	Record string           `json:"record"`
+	Proof  tlog.RecordProof `json:"proof"`
+}
+
 // Limits of a description.
 const (
 	maxPieces = 100_000
@@ -75,6 +90,11 @@ func (l *Log) Validate() error {
 	}
 	if at != l.Next {
 		return fmt.Errorf("records %d to %d are missing", at, l.Next-1)
+	}
+	for i, s := range l.Segments {
+		if s < l.First || s >= l.Next || i > 0 && s <= l.Segments[i-1] {
+			return errors.New("its segments are not in order")
+		}
 	}
 	if len(l.Left) != len(Subtrees(0, l.First)) || len(l.Right) != len(Subtrees(l.Next, l.Size)) {
 		return errors.New("it does not have the hashes that lead to the root")

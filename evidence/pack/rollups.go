@@ -1,0 +1,134 @@
+package pack
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/caddy-soc2/caddy-soc2/audit/member"
+	"github.com/caddy-soc2/caddy-soc2/audit/rollup"
+)
+
+// rollupCheck counts the segments of a log again and compares them with their
+// rollup records, which come later. Where records are not there it compares the
+// kinds that are.
+type rollupCheck struct {
+	first, next int64
+	starts      []int64
+	open        *rollup.Counter // of the segment that is being read
+	kinds       map[string]int64
+	hidden      int64
+	done        map[int64]*tally
+	problems    []string
+	matched     map[int64]bool
+}
+
+// tally is a segment that was read.
+type tally struct {
+	segment rollup.Segment
+	members rollup.Members
+	kinds   map[string]int64
+	hidden  int64
+	end     int64
+}
+
+func (k *rollupCheck) begin(l *Log) {
+	k.first, k.next, k.starts = l.First, l.Next, l.Segments
+	k.done, k.matched = map[int64]*tally{}, map[int64]bool{}
+}
+
+// at begins a segment if one begins with a record.
+func (k *rollupCheck) at(seq int64) {
+	if len(k.starts) > 0 && k.starts[0] == seq {
+		k.close(seq)
+		k.starts = k.starts[1:]
+		k.open, k.kinds, k.hidden = rollup.NewCounter(seq), map[string]int64{}, 0
+	}
+}
+
+func (k *rollupCheck) close(end int64) {
+	if k.open == nil {
+		return
+	}
+	s := k.open.Segment
+	k.done[s.First] = &tally{segment: s, members: k.open.Members(rollup.Sealed{}, 0), kinds: k.kinds, hidden: k.hidden, end: end}
+	k.open = nil
+}
+
+func (k *rollupCheck) skip(seq int64) {
+	k.at(seq)
+	k.hidden++
+}
+
+func (k *rollupCheck) add(seq int64, record []byte, r *member.Record) error {
+	k.at(seq)
+	if k.open != nil {
+		k.open.Add(r)
+		k.kinds[string(r.Text(member.Kind))]++
+	}
+	if string(r.Text(member.Kind)) != rollup.Kind {
+		return nil
+	}
+	said, err := rollup.Parse(bytes.Clone(record))
+	if err != nil {
+		return fmt.Errorf("record %d: %w", seq, err)
+	}
+	k.compare(seq, said)
+	return nil
+}
+
+// compare compares a rollup record with what was counted.
+func (k *rollupCheck) compare(seq int64, said *rollup.Rollup) {
+	if said.First < k.first || said.First+said.Records > k.next {
+		return
+	}
+	c := k.done[said.First]
+	if c == nil || c.end != said.First+said.Records {
+		k.problems = append(k.problems, fmt.Sprintf("rollup record %d is of the records %d to %d, but %s lists no such segment", seq, said.First, said.First+said.Records-1, LogFile))
+		return
+	}
+	k.matched[said.First] = true
+	if c.hidden > 0 {
+		k.compareKinds(seq, said, c)
+		return
+	}
+	want := c.members
+	want.Segment, want.Prev = nil, nil
+	got := said.Members
+	got.Segment, got.Prev = nil, nil
+	what := got.Differs(want)
+	if what == "" && (c.segment.Records != said.Records || c.segment.Bytes != said.Bytes || c.segment.From != said.From || c.segment.To != said.To) {
+		what = "segment"
+	}
+	if what != "" {
+		k.problems = append(k.problems, fmt.Sprintf("rollup record %d: its counter %q is not what the records %d to %d give", seq, what, said.First, said.First+said.Records-1))
+	}
+}
+
+// compareKinds compares the number of records by kind, of those kinds that a
+// pack without all raw records has.
+func (k *rollupCheck) compareKinds(seq int64, said *rollup.Rollup, c *tally) {
+	kinds, err := parseCounts(said.Members.Kinds)
+	if err != nil {
+		k.problems = append(k.problems, fmt.Sprintf("rollup record %d: its kinds cannot be read", seq))
+		return
+	}
+	for kind, n := range kinds {
+		if !slices.Contains(requestKinds, kind) && c.kinds[kind] != n {
+			k.problems = append(k.problems, fmt.Sprintf("rollup record %d says that %d of the records %d to %d are of kind %s, but %d are there: records were left out",
+				seq, n, said.First, said.First+said.Records-1, kind, c.kinds[kind]))
+		}
+	}
+}
+
+func parseCounts(b []byte) (m map[string]int64, err error) {
+	if b == nil {
+		return nil, nil
+	}
+	err = json.Unmarshal(b, &m)
+	return m, err
+}
+
+// end returns what was found.
+func (k *rollupCheck) end() []string { return k.problems }
