@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sort"
 	"time"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
@@ -127,12 +128,17 @@ const late = time.Minute
 // if tolerant, goes on after them and lists them in the coverage, whose state is
 // then Unknown.
 func (l *Log) Scan(ctx context.Context, period Period, now time.Time, tolerant bool, fn func(seq int64, record []byte) error) (Coverage, error) {
+	return l.scan(ctx, period, now, tolerant, nil, fn)
+}
+
+// scan is Scan without the records of segments that are known.
+func (l *Log) scan(ctx context.Context, period Period, now time.Time, tolerant bool, known []known, fn func(seq int64, record []byte) error) (Coverage, error) {
 	c := Coverage{State: Complete}
 	list, err := l.Dir.Segments()
 	if err != nil {
 		return c, fmt.Errorf("reading the log: %w", err)
 	}
-	s := scan{log: l, list: list, period: period, tolerant: tolerant, c: &c, fn: fn}
+	s := scan{log: l, list: list, period: period, tolerant: tolerant, known: known, c: &c, fn: fn}
 	if err := s.span(now); err != nil {
 		return c, err
 	}
@@ -149,6 +155,7 @@ type scan struct {
 	list     []records.Segment
 	period   Period
 	tolerant bool
+	known    []known // segments that are not read, in order
 	c        *Coverage
 	fn       func(seq int64, record []byte) error
 }
@@ -238,34 +245,61 @@ func (s *scan) since(ctx context.Context) (int64, error) {
 func (s *scan) run(ctx context.Context, from int64) error {
 	size := s.log.Head.Size
 	s.c.First, s.c.Next = from, from
+	for from < size {
+		to := size
+		if k := s.nextKnown(from); k != nil {
+			if k.first <= from {
+				from = k.next
+				s.c.Next = max(s.c.Next, from)
+				continue
+			}
+			to = min(to, k.first)
+		}
+		var err error
+		if from, err = s.read(ctx, from, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nextKnown returns the first known segment that ends after a record, or nil.
+func (s *scan) nextKnown(seq int64) *known {
+	i := sort.Search(len(s.known), func(i int) bool { return s.known[i].next > seq })
+	if i == len(s.known) {
+		return nil
+	}
+	return &s.known[i]
+}
+
+// read looks at records from one to, not including, another, and returns the
+// index after the last.
+func (s *scan) read(ctx context.Context, from, to int64) (int64, error) {
 	var stopped error
-	visit := func(seq int64, record []byte) error {
+	next, err := s.log.Dir.Range(ctx, from, to, func(seq int64, record []byte) error {
 		s.c.Next = seq + 1
 		s.inscribed(seq, record)
 		stopped = s.fn(seq, record)
 		return stopped
+	})
+	switch {
+	case stopped != nil:
+		return next, stopped
+	case ctx.Err() != nil:
+		return next, fmt.Errorf("reading the log: %w", ctx.Err())
+	case err == nil && next >= to:
+		return to, nil
+	case err == nil:
+		err = fmt.Errorf("the log ends with record %d, but its checkpoint signs %d records", next-1, s.log.Head.Size)
 	}
-	for from < size {
-		next, err := s.log.Dir.Range(ctx, from, size, visit)
-		switch {
-		case stopped != nil:
-			return stopped
-		case ctx.Err() != nil:
-			return fmt.Errorf("reading the log: %w", ctx.Err())
-		case err == nil && next >= size:
-			return nil
-		case err == nil:
-			err = fmt.Errorf("the log ends with record %d, but its checkpoint signs %d records", next-1, size)
-		}
-		if !s.tolerant {
-			return fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
-		from = s.after(next)
-		s.c.State = Unknown
-		s.c.Missing = append(s.c.Missing, Missing{next, from, err.Error()})
-		s.c.Next = from
+	if !s.tolerant {
+		return next, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	return nil
+	after := s.after(next)
+	s.c.State = Unknown
+	s.c.Missing = append(s.c.Missing, Missing{next, after, err.Error()})
+	s.c.Next = after
+	return after, nil
 }
 
 // after returns the first record of the segment after a record.
