@@ -1,0 +1,233 @@
+package packer
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
+	"github.com/caddy-soc2/caddy-soc2/audit/records"
+	"github.com/caddy-soc2/caddy-soc2/audit/tiles"
+	"github.com/caddy-soc2/caddy-soc2/evidence/pack"
+	"github.com/caddy-soc2/caddy-soc2/evidence/population"
+)
+
+// logBuilder packs one log.
+type logBuilder struct {
+	Log
+	b        *builder
+	entry    pack.LogEntry
+	head     checkpoint.Head
+	note     []byte
+	nodes    nodes
+	segments []records.Segment
+	log      pack.Log
+	account  *pack.Account
+	tables   pack.Tables
+	roll     pack.Roll
+	held     []byte // the record before, if it was left out
+	heldSeq  int64
+	chosen   []*population.Selector
+
+	piece   *spooled // that is being written
+	known   *spooled // beside it
+	current pack.Piece
+	bytes   int64 // in it
+}
+
+func newLogBuilder(b *builder, l Log) (*logBuilder, error) {
+	lb := &logBuilder{Log: l, b: b, heldSeq: -1}
+	if lb.Dir.Index == nil {
+		lb.Dir.Index = new(records.Index)
+	}
+	h, err := tiles.Directory{Dir: lb.Dir}.Head()
+	if err != nil {
+		return nil, fmt.Errorf("reading the log's checkpoint: %w", err)
+	}
+	if lb.head, _, err = checkpoint.Open(h.Note, l.Keys...); err != nil {
+		return nil, fmt.Errorf("reading the log's checkpoint: %w", err)
+	}
+	if lb.Signer.Name() != lb.head.Origin {
+		return nil, fmt.Errorf("the log is %q, but the key that would sign its pack is that of %q", lb.head.Origin, lb.Signer.Name())
+	}
+	if lb.head.Size == 0 {
+		return nil, fmt.Errorf("%w: the log %q has no record that is signed", ErrPeriod, lb.head.Origin)
+	}
+	lb.note = h.Note
+	lb.nodes = nodes{b.ctx, tiles.Reader{Records: lb.Dir, Size: lb.head.Size}}
+	lb.entry.Heads = pack.Heads{Origin: lb.head.Origin, Size: lb.head.Size, Root: lb.head.Root.String()}
+	lb.entry.Folder = pack.Folder(lb.head.Origin)
+	if lb.segments, err = lb.Dir.Segments(); err != nil {
+		return nil, err
+	}
+	return lb, lb.extent()
+}
+
+// extent finds the run of records that goes into the pack: from the beginning of
+// a segment that begins before the period by more than the lead, to a record that
+// comes after it by more than the tail.
+func (l *logBuilder) extent() error {
+	l.log.Heads = l.entry.Heads
+	l.log.Next = l.head.Size
+	early, late := l.b.opt.Period.From.Add(-pack.Lead), l.b.opt.Period.To.Add(pack.Tail)
+	if len(l.segments) > 0 {
+		l.log.First = l.segments[0].First
+	}
+	done := false
+	for _, s := range l.segments {
+		if s.First >= l.head.Size {
+			break
+		}
+		at, err := l.appended(s.First)
+		if err != nil {
+			continue // it is damaged: it is not where the run begins or ends
+		}
+		if at.Before(early) && !done {
+			l.log.First = s.First
+		}
+		if !at.Before(late) {
+			l.log.Next = s.First + 1
+			break
+		}
+		done = done || !at.Before(l.b.opt.Period.From)
+	}
+	l.log.First = min(l.log.First, l.log.Next)
+	return nil
+}
+
+func (l *logBuilder) appended(seq int64) (time.Time, error) {
+	record, err := l.Dir.Record(seq)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return records.Appended(record)
+}
+
+// create begins a file of the log.
+func (l *logBuilder) create(name string) (*spooled, error) {
+	return l.b.spool.create(l.entry.Folder + name)
+}
+
+// pack makes the files of the log.
+func (l *logBuilder) pack() error {
+	l.tables = pack.Tables{Full: l.b.opt.Full, Create: func(name string) (io.WriteCloser, error) { return l.create(name) }}
+	l.account = pack.NewAccount(&l.log, l.b.opt.Period, &l.tables)
+	if err := l.tables.Begin(); err != nil {
+		return err
+	}
+	if err := l.subtrees(); err != nil {
+		return err
+	}
+	if err := l.walk(); err != nil {
+		return err
+	}
+	if err := l.prove(); err != nil {
+		return err
+	}
+	f, err := l.account.End()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	l.b.figures = append(l.b.figures, f)
+	if err := l.tables.End(); err != nil {
+		return err
+	}
+	err = l.tables.Describe(l.b.manifest, &f, func(name string) string { return l.b.spool.digest(l.entry.Folder + name) })
+	if err != nil {
+		return err
+	}
+	description, err := indented(l.log)
+	if err != nil {
+		return err
+	}
+	if err := l.b.put(l.entry.Folder+pack.LogFile, description); err != nil {
+		return err
+	}
+	return l.b.put(l.entry.Folder+pack.CheckpointFile, l.note)
+}
+
+// subtrees reads the hashes of what is before the first record and behind the
+// last.
+func (l *logBuilder) subtrees() (err error) {
+	if l.log.Left, err = l.nodes.between(0, l.log.First); err != nil {
+		return err
+	}
+	if l.log.Right, err = l.nodes.between(l.log.Next, l.log.Size); err != nil {
+		return err
+	}
+	for i, h := range pack.Subtrees(0, l.log.First) {
+		l.roll.Push(h, l.log.Left[i])
+	}
+	return nil
+}
+
+// prove checks the root, and adds the earlier checkpoints with their proofs.
+func (l *logBuilder) prove() error {
+	for i, h := range pack.Subtrees(l.log.Next, l.log.Size) {
+		l.roll.Push(h, l.log.Right[i])
+	}
+	if l.roll.Root() != l.head.Root {
+		return fmt.Errorf("%w: its records do not have the root that its checkpoint signs", ErrDamaged)
+	}
+	notes, err := l.notes()
+	if err != nil {
+		return err
+	}
+	l.log.Proofs = []pack.Proof{}
+	kept := [][]byte{}
+	for _, n := range notes {
+		h, err := checkpoint.Peek(n)
+		if err != nil || h.Size > l.log.Size || h.Origin != l.log.Origin {
+			continue // made after the head was read, or not of this log, which soc2-verify reports
+		}
+		kept = append(kept, n)
+		if h.Size > 0 && h.Size < l.log.Size && (h.Size < l.log.First || h.Size > l.log.Next) {
+			p, err := l.nodes.consistency(l.log.Size, h.Size)
+			if err != nil {
+				return err
+			}
+			l.log.Proofs = append(l.log.Proofs, pack.Proof{Size: h.Size, Hashes: p})
+		}
+	}
+	if err := l.erased(); err != nil {
+		return err
+	}
+	return l.b.put(l.entry.Folder+pack.CheckpointsFile, checkpoint.Join(kept))
+}
+
+// notes reads the checkpoints that were anchored or witnessed, and puts the time
+// stamps into the pack.
+func (l *logBuilder) notes() (notes [][]byte, err error) {
+	entries, err := fs.ReadDir(l.Dir.FS, "anchors")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		b, err := fs.ReadFile(l.Dir.FS, "anchors/"+e.Name())
+		if err != nil {
+			return nil, err
+		}
+		if pack.Media(e.Name()) == pack.Media(".tsr") {
+			if err := l.b.put(l.entry.Folder+pack.StampsFolder+e.Name(), b); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		notes = append(notes, b)
+	}
+	b, err := fs.ReadFile(l.Dir.FS, "witnessed")
+	if errors.Is(err, fs.ErrNotExist) {
+		return notes, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	several, err := checkpoint.Several(b)
+	if err != nil {
+		return nil, fmt.Errorf("%w: witnessed: %w", ErrDamaged, err)
+	}
+	return slices.Concat(notes, several), nil
+}
