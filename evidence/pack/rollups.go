@@ -51,8 +51,9 @@ func (k *rollupCheck) close(end int64) {
 	if k.open == nil {
 		return
 	}
+	members := k.open.Members(rollup.Sealed{}, 0) // which also ends the segment
 	s := k.open.Segment
-	k.done[s.First] = &tally{segment: s, members: k.open.Members(rollup.Sealed{}, 0), kinds: k.kinds, hidden: k.hidden, end: end}
+	k.done[s.First] = &tally{segment: s, members: members, kinds: k.kinds, hidden: k.hidden, end: end}
 	k.open = nil
 }
 
