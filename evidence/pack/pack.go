@@ -34,6 +34,8 @@ const (
 	CriteriaFile = "criteria/mapping.json"
 	ChecksFile   = "checks/definitions.ndjson"
 	ReadmeFile   = "README.txt"
+
+	PopulationsFile = "scope/populations.json" // definitions of populations
 	LogsFolder   = "logs/"
 )
 

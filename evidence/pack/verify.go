@@ -13,6 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/boundary"
+	"github.com/caddy-soc2/caddy-soc2/evidence/population"
 )
 
 // Result is the outcome of a verification.
@@ -106,6 +107,9 @@ func (v *verifier) run(r io.ReaderAt, size int64) (err error) {
 		return v.stop("%s: %v", ReportFile, err)
 	}
 	v.used = map[string]bool{}
+	if err := v.populations(); err != nil {
+		return err
+	}
 	for i := range v.manifest.Logs {
 		if err := v.log(&v.manifest.Logs[i]); err != nil {
 			return err
@@ -120,6 +124,28 @@ func (v *verifier) run(r io.ReaderAt, size int64) (err error) {
 		}
 	}
 	return nil
+}
+
+// ErrVersion means that a pack was made by a version that this program does not
+// know.
+var ErrVersion = errors.New("the pack was made by another version than this program: use the verifier of that version")
+
+// populations compares the definitions of populations.
+func (v *verifier) populations() error {
+	b, err := v.file(PopulationsFile)
+	if err != nil {
+		return err
+	}
+	if want, _ := population.Definitions(); bytes.Equal(b, want) {
+		return nil
+	}
+	var got struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(b, &got); err == nil && got.Version != population.Version() {
+		return fmt.Errorf("%s is of version %d: %w", PopulationsFile, got.Version, ErrVersion)
+	}
+	return v.stop("%s: it is not the definitions of version %d", PopulationsFile, population.Version())
 }
 
 // reading tells what the pack holds from what the system says.

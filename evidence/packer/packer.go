@@ -22,6 +22,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/controls"
 	"github.com/caddy-soc2/caddy-soc2/evidence/pack"
+	"github.com/caddy-soc2/caddy-soc2/evidence/population"
 )
 
 // Log is a log that goes into a pack.
@@ -174,6 +175,7 @@ func (b *builder) whole() error {
 	}
 	files[pack.ReportFile], files[pack.CriteriaFile], files[pack.BoundaryFile] = report, criteria, boundary
 	files[pack.ChecksFile] = append(bytes.Join(definitions, []byte("\n")), '\n')
+	files[pack.PopulationsFile], _ = population.Definitions()
 	for name, content := range files {
 		if err := b.put(name, content); err != nil {
 			return err
