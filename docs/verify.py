@@ -214,7 +214,7 @@ class Key:
 
 
 def open_checkpoint(b, keys, name):
-    """Returns origin, size and root of a checkpoint, or None if no key that is given signed it."""
+    """Returns origin (None if no key that is given signed it), size, root and origin of a checkpoint."""
     try:
         text, signatures = b.decode().split("\n\n")
         origin, size, root = text.split("\n")
@@ -233,7 +233,7 @@ def open_checkpoint(b, keys, name):
                 if not ed25519(k.key, (text + "\n").encode(), raw[4:]):
                     raise Bad(f"{name}: the signature by {k.id} does not verify")
                 signed = True
-    return (origin, size, root) if signed else None
+    return (origin if signed else None), size, root, origin
 
 
 def split_notes(b):
@@ -763,19 +763,18 @@ class Log:
 
     def checkpoints(self):
         log, name = self.log, self.use("checkpoint")
-        head = open_checkpoint(self.pack.bytes(name), self.keys, name)
-        if head is None:
+        *head, _ = open_checkpoint(self.pack.bytes(name), self.keys, name)
+        if head[0] is None:
             raise Bad(f"{name}: it is not signed by a key that was given")
-        if head != (log["origin"], log["tree_size"], log["root"]):
+        if head != [log["origin"], log["tree_size"], log["root"]]:
             raise Bad(f"{name}: it does not sign the head that manifest.json gives")
         name = self.use("checkpoints")
         proofs = {p["size"]: [self.hash(h) for h in p["hashes"]] for p in log["proofs"]}
         for note in split_notes(self.pack.bytes(name)):
-            head = open_checkpoint(note, self.keys, name)
-            if head is None:
+            origin, size, root, named = open_checkpoint(note, self.keys, name)
+            if origin is None and named == log["origin"]:
                 unchecked.append(f"{name}: a checkpoint is signed by no key that was given")
                 continue
-            origin, size, root = head
             if origin != log["origin"] or size > log["tree_size"]:
                 problems.append(f"{name}: it has a checkpoint of another log, or of more records than the head of the pack")
             elif log["first"] <= size <= log["next"]:

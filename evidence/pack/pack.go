@@ -36,7 +36,7 @@ const (
 	ReadmeFile   = "README.txt"
 
 	PopulationsFile = "scope/populations.json" // definitions of populations
-	LogsFolder   = "logs/"
+	LogsFolder      = "logs/"
 )
 
 // MaxJSON is the most bytes that the manifest, its envelope, the report and the
