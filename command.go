@@ -34,7 +34,7 @@ verifier key; it is evidence for an auditor, not an attestation.`,
 			cmd.AddCommand(proxyCommand(), verifyCommand(), showCommand(), tailCommand(),
 				exportCommand(), limitCommand(), openCommand(), pseudonymCommand(), apiKeyCommand(), keyCommand(), forgetCommand(), holdCommand(),
 				healthcheckCommand(), boundaryCommand(), upstreamsCommand(), headersCommand(),
-				accessCommand(), checkCommand(), explainCommand(), criteriaCommand(),
+				accessCommand(), reportCommand(), packCommand(), checkCommand(), explainCommand(), criteriaCommand(),
 				dockerfileCommand(), sbomCommand())
 		},
 	})
@@ -104,8 +104,8 @@ func recordsOf(dir string) (records.Dir, error) {
 }
 
 func verifyCommand() *cobra.Command {
-	cmd := command("verify [DIR]", "Verify an audit log offline",
-		`Verifies that the checkpoint of the log in DIR is signed by the key, and that the
+	cmd := command("verify [DIR|PACK]", "Verify an audit log, or an evidence pack, offline",
+		`With a pack it verifies all that it says: see soc2-verify. Otherwise it verifies that the checkpoint of the log in DIR is signed by the key, and that the
 records, hash tiles and segments are all there and are what the checkpoint signs.
 
 Without --key it takes the key of this host, keys/log.key beside DIR. An auditor
@@ -130,6 +130,9 @@ func runVerify(cmd *cobra.Command, args []string) (int, error) {
 		return verify.ExitUsage, fmt.Errorf("%s is not an audit log: did you mean %s?", dir, inside)
 	}
 	list, _ := cmd.Flags().GetStringArray("key")
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return verifyPack(cmd, dir, list)
+	}
 	if len(list) == 0 {
 		name := filepath.Join(filepath.Dir(filepath.Clean(dir)), filepath.FromSlash(keyFile))
 		key, err := audit.LoadKey(name)

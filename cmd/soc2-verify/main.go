@@ -11,18 +11,25 @@ import (
 	"strings"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/verify"
+	"github.com/caddy-soc2/caddy-soc2/evidence/pack"
 )
 
 const usage = `usage: soc2-verify DIR --key VKEY [--key VKEY ...] [--checkpoint FILE ...]
                    [--witness VKEY ...] [--timestamp-roots FILE]
                    [--state FILE [--full]] [--json]
+       soc2-verify PACK.zip --key VKEY [--key VKEY ...] [--json]
        soc2-verify --proof FILE --record FILE --key VKEY [--json]
 
 Verifies the audit log in DIR: that its checkpoint is signed by the given key,
 and that its records, hash tiles and segments are all there and are what the
 checkpoint signs.
 
-The second form verifies that one record is in the log, from its C2SP tlog-proof.
+The second form verifies an evidence pack: its container and signature, the hash of
+each file, the hash tree of each log and that it goes on from each checkpoint, and
+that every figure of the report is what the records give. It prints what could not
+be checked.
+
+The third form verifies that one record is in the log, from its C2SP tlog-proof.
 
   DIR                the log's directory, which has the file "checkpoint"
   --key VKEY[@N]     the log's verifier key, NAME+HASH+KEY, or a file with it;
@@ -77,7 +84,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case one && (*proof == "" || *record == "" || len(dirs) > 0):
 		err = errors.New("--proof and --record are needed both, and no directory: the proof and the record that it is of")
 	case !one && len(dirs) != 1:
-		err = fmt.Errorf("one directory is needed, not %d", len(dirs))
+		err = fmt.Errorf("one directory or pack is needed, not %d", len(dirs))
+	case !one && isFile(dirs[0]) && (len(checkpoints)+len(witnesses) > 0 || *roots != "" || *state != "" || *full):
+		err = errors.New("an evidence pack is verified with --key and --json alone")
 	}
 	verifiers, kerr := verify.Keys(keys)
 	if err == nil {
@@ -94,10 +103,19 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if one {
 		return verify.ProofCommand{Proof: *proof, Record: *record, Keys: verifiers, JSON: *asJSON, Stdout: stdout, Stderr: stderr}.Run()
 	}
+	if isFile(dirs[0]) {
+		return pack.Command{File: dirs[0], Keys: verifiers, JSON: *asJSON, Stdout: stdout, Stderr: stderr}.Run()
+	}
 	return verify.Command{
 		Dir: dirs[0], Keys: verifiers, JSON: *asJSON, Checkpoints: checkpoints, State: *state, Full: *full,
 		Outsiders: outsiders, Stdout: stdout, Stderr: stderr,
 	}.Run()
+}
+
+// isFile reports whether a name is that of something that is no directory.
+func isFile(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && !info.IsDir()
 }
 
 // parse lets flags come before and after the directory.

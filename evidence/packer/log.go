@@ -30,6 +30,7 @@ type logBuilder struct {
 	roll     pack.Roll
 	held     []byte // the record before, if it was left out
 	heldSeq  int64
+	dry      bool // only the figures are made
 	chosen   []*population.Selector
 
 	piece   *spooled // that is being written

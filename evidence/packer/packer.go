@@ -148,40 +148,46 @@ func (b *builder) put(name string, content []byte) error {
 
 // whole makes the files that are of the pack, not of one log.
 func (b *builder) whole() error {
-	criteria, err := indented(controls.Criteria())
+	_, files, err := b.report()
 	if err != nil {
 		return err
 	}
-	definitions, err := b.definitions()
-	if err != nil {
-		return err
-	}
-	boundary, err := pack.Boundary()
-	if err != nil {
-		return err
-	}
-	m := b.manifest
-	r := &pack.Report{Schema: pack.Schema, Notice: pack.Notice, PackID: m.PackID, Period: m.Period, Full: m.Full, Logs: b.figures}
-	if r.Criteria, err = pack.Judge(criteria, definitions, b.figures); err != nil {
-		return err
-	}
-	report, err := indented(r)
-	if err != nil {
-		return err
-	}
-	files, err := pack.Pages(r, m, criteria, definitions)
-	if err != nil {
-		return err
-	}
-	files[pack.ReportFile], files[pack.CriteriaFile], files[pack.BoundaryFile] = report, criteria, boundary
-	files[pack.ChecksFile] = append(bytes.Join(definitions, []byte("\n")), '\n')
-	files[pack.PopulationsFile], _ = population.Definitions()
 	for name, content := range files {
 		if err := b.put(name, content); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// report makes the report and what goes with it.
+func (b *builder) report() (r *pack.Report, files map[string][]byte, err error) {
+	criteria, err := indented(controls.Criteria())
+	if err != nil {
+		return nil, nil, err
+	}
+	definitions, err := b.definitions()
+	if err != nil {
+		return nil, nil, err
+	}
+	m := b.manifest
+	r = &pack.Report{Schema: pack.Schema, Notice: pack.Notice, PackID: m.PackID, Period: m.Period, Full: m.Full, Logs: b.figures}
+	if r.Criteria, err = pack.Judge(criteria, definitions, b.figures); err != nil {
+		return nil, nil, err
+	}
+	if files, err = pack.Pages(r, m, criteria, definitions); err != nil {
+		return nil, nil, err
+	}
+	if files[pack.ReportFile], err = indented(r); err != nil {
+		return nil, nil, err
+	}
+	if files[pack.BoundaryFile], err = pack.Boundary(); err != nil {
+		return nil, nil, err
+	}
+	files[pack.CriteriaFile] = criteria
+	files[pack.ChecksFile] = append(bytes.Join(definitions, []byte("\n")), '\n')
+	files[pack.PopulationsFile], _ = population.Definitions()
+	return r, files, nil
 }
 
 // write writes the container.

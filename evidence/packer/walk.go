@@ -99,6 +99,12 @@ func clean(err error) string {
 
 // record takes a record into the piece and into the account.
 func (l *logBuilder) record(seq int64, record []byte) error {
+	if l.dry {
+		if err := l.account.Add(seq, record); err != nil {
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		return nil
+	}
 	form := pack.Raw
 	if !l.b.opt.Full {
 		form = pack.Hashes
@@ -231,6 +237,9 @@ func (l *logBuilder) endPiece() error {
 // missing takes records that cannot be read, by the hashes that the log's tiles
 // have of them.
 func (l *logBuilder) missing(from, to int64, why string) error {
+	if l.dry {
+		return l.account.Missing(from, why)
+	}
 	for pos := from; pos < to; {
 		if err := l.room(pos, pack.Hashes, why); err != nil {
 			return err
