@@ -117,6 +117,11 @@ func (r Reader) Prove(ctx context.Context, index int64) (tlog.RecordProof, error
 	return tlog.ProveRecord(r.Size, index, &nodes{ctx: ctx, reader: r, tiles: map[tree.Tile][]tree.Hash{}})
 }
 
+// Root returns the root of the tree (RFC 6962, section 2.1).
+func (r Reader) Root(ctx context.Context) (tree.Hash, error) {
+	return tlog.TreeHash(r.Size, &nodes{ctx: ctx, reader: r, tiles: map[tree.Tile][]tree.Hash{}})
+}
+
 // nodes reads the nodes of a tree for one proof. It implements tlog.HashReader.
 type nodes struct {
 	ctx    context.Context //nolint:containedctx // it lives as long as the call that makes it

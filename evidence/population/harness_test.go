@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -40,6 +41,7 @@ type bench struct {
 	cfg   audit.Config
 	log   *audit.Log
 	rand  *rand.Rand
+	mu    sync.Mutex // guards now, which the log asks for
 	now   time.Time
 	facts []fact
 }
@@ -51,9 +53,22 @@ func newBench(t testing.TB) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{t: t, dir: filepath.Join(t.TempDir(), "log"), now: began, rand: rand.New(rand.NewPCG(1, 2))}
-	b.cfg = audit.Config{Dir: b.dir, Key: key, Instance: "edge-1", SegmentBytes: 64 << 10, CheckpointEvery: time.Hour, Deadline: time.Minute, Now: func() time.Time { return b.now }}
+	b.cfg = audit.Config{Dir: b.dir, Key: key, Instance: "edge-1", SegmentBytes: 64 << 10, CheckpointEvery: time.Hour, Deadline: time.Minute, Now: b.clock}
 	b.open()
 	return b
+}
+
+func (b *bench) clock() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.now
+}
+
+// pass lets time pass.
+func (b *bench) pass(d time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.now = b.now.Add(d)
 }
 
 func (b *bench) open() {
@@ -98,7 +113,7 @@ var hostile = []string{
 func (b *bench) grow(n int) {
 	b.t.Helper()
 	for i := range n {
-		b.now = b.now.Add(time.Duration(b.rand.IntN(4000)) * time.Millisecond)
+		b.pass(time.Duration(b.rand.IntN(4000)) * time.Millisecond)
 		body, f := b.body()
 		b.add(body, f, i%200 == 199 || i == n-1)
 	}

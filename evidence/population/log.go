@@ -44,6 +44,25 @@ func From(dir records.Dir, h tiles.Head, key string) (*Log, error) {
 	return &Log{Dir: dir, Head: head, Checkpoint: h.Note, Tree: h.Tree, Key: key}, nil
 }
 
+// At returns the log as it was when it had so many records, of which there may be
+// no checkpoint at hand: Checkpoint is nil then, and the newer one is consistent
+// with it.
+func (l *Log) At(ctx context.Context, size int64) (*Log, error) {
+	if size == l.Head.Size {
+		return l, nil
+	}
+	if size < 0 || size > l.Head.Size {
+		return nil, fmt.Errorf("%w: the checkpoint signs %d records, and not %d", ErrOption, l.Head.Size, size)
+	}
+	older := *l
+	older.Head.Size, older.Checkpoint, older.Tree = size, nil, nil
+	var err error
+	if older.Head.Root, err = (tiles.Reader{Records: l.Dir, Size: size}).Root(ctx); err != nil {
+		return nil, fmt.Errorf("reading the tree of %d records: %w", size, err)
+	}
+	return &older, nil
+}
+
 // States of a Coverage.
 const (
 	Complete = "complete" // all records of the period that the checkpoint signs were looked at
@@ -114,9 +133,9 @@ func (c *Coverage) note(code string, seq int64, format string, args ...any) {
 	c.Notes = append(c.Notes, n)
 }
 
-// late is how much later than its neighbors a record can say that it was
-// appended: clocks are put right.
-const late = time.Minute
+// late is how much earlier than its neighbors a record can say that it was
+// appended: clocks are put right, and disks stall.
+const late = time.Hour
 
 // Scan calls fn for all records of the log among which those of a period are,
 // in order. Which of them are in the period is for a Selector to say: a record

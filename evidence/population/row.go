@@ -53,6 +53,7 @@ type Selector struct {
 	from, to []byte
 	values   [][]byte
 	row      Row
+	bare     bool // rows need no cells
 }
 
 // Selector returns a selector for a period.
@@ -102,7 +103,7 @@ func (s *Selector) holds() bool {
 // period. The row and what it holds are valid until the next call.
 func (s *Selector) Row(seq int64, record []byte) (*Row, error) {
 	ok, err := s.Has(record)
-	if err == nil && ok && !s.p.conditional() {
+	if err == nil && ok && !s.bare && !s.p.conditional() {
 		s.values, err = s.p.paths.read(s.values, record)
 	}
 	if err != nil {
@@ -112,6 +113,9 @@ func (s *Selector) Row(seq int64, record []byte) (*Row, error) {
 		return nil, nil
 	}
 	s.row.Seq, s.row.Record, s.row.Cells = seq, record, s.row.Cells[:0]
+	if s.bare {
+		return &s.row, nil
+	}
 	for i, c := range s.p.Columns {
 		text, err := cell(s.values[s.p.at[i]], c.Type)
 		if err != nil {

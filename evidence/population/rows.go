@@ -19,6 +19,9 @@ type Options struct {
 	// Tolerant goes on where records cannot be read: see Log.Scan.
 	Tolerant bool
 
+	// Bare leaves out the cells of rows that have a record.
+	Bare bool
+
 	Progress func(done, total int64) // told of records looked at, every 4,096. Default: nobody is
 	Now      func() time.Time        // default: time.Now
 }
@@ -65,6 +68,7 @@ func Rows(ctx context.Context, log *Log, opt Options, fn func(*Row) error) (Resu
 		}
 	}
 	s := opt.Population.Selector(opt.Period)
+	s.bare = opt.Bare
 	var err error
 	r.Coverage, err = log.Scan(ctx, opt.Period, opt.now(), opt.Tolerant, func(seq int64, record []byte) error {
 		opt.progress(seq, log)

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -60,7 +61,9 @@ func Sample(ctx context.Context, log *Log, opt Options, n int, seed string) ([]D
 		return nil, Result{}, fmt.Errorf("%w: a sample is of the whole population", ErrOption)
 	}
 	draw := newDraw(seed, log.Head.Root.String(), opt.Population.Name, n)
-	r, err := Rows(ctx, log, opt, func(row *Row) error {
+	bare := opt
+	bare.Bare = true
+	r, err := Rows(ctx, log, bare, func(row *Row) error {
 		draw.offer(row.Seq)
 		return nil
 	})
@@ -196,4 +199,58 @@ func (t *tickets) Pop() any {
 	x := (*t)[last]
 	*t = (*t)[:last]
 	return x
+}
+
+// Document is a sample as it is given away: what was drawn, from what, and how
+// to draw it again.
+type Document struct {
+	Algorithm  string     `json:"algorithm"`
+	Population string     `json:"population"`
+	Definition Definition `json:"definition"`
+	Seed       string     `json:"seed"`
+	Wanted     int        `json:"n"`
+
+	Origin     string `json:"origin"`
+	Key        string `json:"key,omitempty"`
+	Size       int64  `json:"tree_size"`
+	Root       string `json:"tree_root"`
+	Checkpoint string `json:"checkpoint"`
+
+	Period   Period       `json:"period"`
+	Coverage Coverage     `json:"coverage"`
+	Count    int64        `json:"population_count"` // rows of the population
+	Rows     []SampledRow `json:"rows"`
+}
+
+// SampledRow is a row of a Document.
+type SampledRow struct {
+	Seq   int64           `json:"seq"`
+	Cells json.RawMessage `json:"row"` // an object with a member for each column that has a value
+
+	// Record is the record Seq in base64, whose bytes are the leaf, and Proof its
+	// inclusion proof as C2SP tlog-proof.
+	Record []byte `json:"record"`
+	Proof  string `json:"proof"`
+}
+
+// Draw is Sample as a document.
+func Draw(ctx context.Context, log *Log, opt Options, n int, seed string) (Document, Result, error) {
+	drawn, r, err := Sample(ctx, log, opt, n, seed)
+	d := Document{
+		Algorithm: Algorithm, Population: opt.Population.Name, Definition: Definition{all.Version, definition}, Seed: seed, Wanted: n,
+		Origin: log.Head.Origin, Key: log.Key, Size: log.Head.Size, Root: log.Head.Root.String(), Checkpoint: string(log.Checkpoint),
+		Period: opt.Period, Coverage: r.Coverage, Count: r.Count, Rows: []SampledRow{},
+	}
+	for i := range drawn {
+		if err != nil {
+			break
+		}
+		row := &drawn[i]
+		s := SampledRow{Seq: row.Row.Seq, Record: row.Row.Record, Proof: string(row.Proof.Append(nil))}
+		if s.Cells, err = opt.Population.AppendJSON(nil, &row.Row); err == nil && s.Record == nil {
+			s.Record, err = log.Dir.Record(s.Seq)
+		}
+		d.Rows = append(d.Rows, s)
+	}
+	return d, r, err
 }

@@ -100,6 +100,7 @@ func Write(ctx context.Context, log *Log, w io.Writer, x Export) (Provenance, er
 	if err := enc.Begin(out, x.Population, log); err != nil {
 		return p, fmt.Errorf("exporting: %w", err)
 	}
+	x.Bare = x.Format != "csv"
 	r, err := Rows(ctx, log, x.Options, enc.Row)
 	if err == nil {
 		err = enc.End()

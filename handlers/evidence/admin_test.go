@@ -3,6 +3,7 @@ package evidence
 import (
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -70,7 +71,7 @@ func TestCaddyfile(t *testing.T) {
 		{"soc2_evidence {\n allow_unauthenticated\n}", Handler{AllowUnauthenticated: true}, ""},
 		{"soc2_evidence {\n prefix /audit\n allow_unauthenticated\n}", Handler{AllowUnauthenticated: true, Prefix: "/audit"}, ""},
 		{"soc2_evidence /x {\n}", Handler{}, `no argument, but has "/x"`},
-		{"soc2_evidence {\n alow\n}", Handler{}, `no option "alow": it has prefix and allow_unauthenticated`},
+		{"soc2_evidence {\n alow\n}", Handler{}, `no option "alow": it has prefix, allow_unauthenticated, viewers, auditors and rate`},
 		{"soc2_evidence {\n prefix\n}", Handler{}, "prefix takes one argument"},
 		{"soc2_evidence {\n prefix /a /b\n}", Handler{}, "prefix takes one argument"},
 		{"soc2_evidence {\n prefix audit\n}", Handler{}, "begin with a slash"},
@@ -79,7 +80,7 @@ func TestCaddyfile(t *testing.T) {
 		var h Handler
 		err := h.UnmarshalCaddyfile(caddyfile.NewTestDispenser(c.input))
 		switch {
-		case c.err == "" && (err != nil || h != c.want):
+		case c.err == "" && (err != nil || !reflect.DeepEqual(h, c.want)):
 			t.Errorf("%q: %+v, error %v", c.input, h, err)
 		case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err) || !strings.Contains(err.Error(), ":")):
 			t.Errorf("%q: error %v, want one with %q", c.input, err, c.err)

@@ -25,6 +25,7 @@ type API struct {
 	ending  func() context.Context // ends when requests that go on for ever must
 	slots   chan struct{}          // held by a request that reads records
 	streams chan struct{}          // held by a request that is sent records
+	exports chan struct{}          // held by a request that reads a population
 	tiles   *tiles.Handler
 }
 
@@ -33,7 +34,7 @@ type API struct {
 func NewAPI(source func() (Source, error)) *API {
 	a := &API{
 		source: source, now: time.Now, ending: context.Background,
-		slots: make(chan struct{}, lookups), streams: make(chan struct{}, streams),
+		slots: make(chan struct{}, lookups), streams: make(chan struct{}, streams), exports: make(chan struct{}, exports),
 	}
 	a.tiles = tiles.New(tiles.Handler{
 		Source: func() (tiles.Source, error) {
@@ -57,6 +58,13 @@ var endpoints = map[string]string{
 	"check":          "checks/{id}",
 	"criteria":       "criteria",
 	"criterion":      "criteria/{id}",
+	"openapi":        "openapi.json",
+	"populations":    "populations?from={time}&to={time}&count={best-exact-or-none}",
+	"population":     "populations/{name}?from={time}&to={time}&format={json-csv-ndjson-or-ocsf}&limit={number}&cursor={cursor}",
+	"provenance":     "populations/{name}/provenance?from={time}&to={time}&format={csv-ndjson-or-ocsf}",
+	"sample":         "populations/{name}/sample?from={time}&to={time}&n={number}&seed={text}",
+	"log_inclusion":  "log/proof/inclusion?seq={index}&size={number}",
+	"log_consistent": "log/proof/consistency?from={size}&to={size}",
 	"upstreams":      "upstreams?from={time}&to={time}",
 	"log_checkpoint": "log/checkpoint",
 	"log_tile":       "log/tile/{level}/{index}",
@@ -85,6 +93,8 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, path string) {
 		sendJSON(w, r, http.StatusOK, typeJSON, statusOf(src, a.now()))
 	case "/healthz":
 		a.health(w, r, src)
+	case "/openapi.json":
+		send(w, r, http.StatusOK, typeJSON, openAPI)
 	case "/boundary":
 		sendJSON(w, r, http.StatusOK, typeJSON, boundary.Now())
 	case "/upstreams":
@@ -98,7 +108,7 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, path string) {
 			a.record(w, r, src, ref)
 			return
 		}
-		if a.controls(w, r, src, path) {
+		if a.controls(w, r, src, path) || a.populations(w, r, src, path) || a.proofs(w, r, src, path) {
 			return
 		}
 		a.static(w, r, path)

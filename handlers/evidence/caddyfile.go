@@ -1,6 +1,8 @@
 package evidence
 
 import (
+	"strconv"
+
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -21,6 +23,9 @@ func ParseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	soc2_evidence [<matcher>] {
 //		prefix <path>
 //		allow_unauthenticated
+//		viewers  role:<name>|user:<name>|cert:<sha256>...
+//		auditors role:<name>|user:<name>|cert:<sha256>...
+//		rate     <requests a second>
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
@@ -41,8 +46,30 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return d.Errf("allow_unauthenticated takes no argument, but has %q", d.Val())
 			}
 			h.AllowUnauthenticated = true
+		case "viewers", "auditors":
+			option, list := d.Val(), &h.Viewers
+			if option == "auditors" {
+				list = &h.Auditors
+			}
+			names := d.RemainingArgs()
+			if len(names) == 0 {
+				return d.Errf("%s takes one argument at least", option)
+			}
+			if err := checkNames(option, names); err != nil {
+				return d.WrapErr(err)
+			}
+			*list = append(*list, names...)
+		case "rate":
+			var text string
+			var err error
+			if !d.AllArgs(&text) {
+				return d.Errf("rate takes one argument")
+			}
+			if h.Rate, err = strconv.Atoi(text); err != nil || h.Rate < 1 || h.Rate > maxRate {
+				return d.Errf("rate %q: it is a number of requests a second from 1 to %d", text, maxRate)
+			}
 		default:
-			return d.Errf("soc2_evidence has no option %q: it has prefix and allow_unauthenticated", d.Val())
+			return d.Errf("soc2_evidence has no option %q: it has prefix, allow_unauthenticated, viewers, auditors and rate", d.Val())
 		}
 	}
 	return nil

@@ -48,6 +48,20 @@ type Handler struct {
 	// sees it, even where handle_path strips it. Default: /.soc2.
 	Prefix string `json:"prefix,omitempty"`
 
+	// Viewers and Auditors say who has which role: role:NAME for principals with
+	// a role ({http.auth.user.roles}), user:NAME for one principal
+	// ({http.auth.user.id}), cert:SHA256 for a verified client certificate. A
+	// viewer reads the state, the checks, counts, and the log's heads and proofs;
+	// an auditor reads the records, too. Default: if both are empty, everybody
+	// whom the handler serves is an auditor.
+	Viewers  []string `json:"viewers,omitempty"`
+	Auditors []string `json:"auditors,omitempty"`
+
+	// Rate is how many requests a second each principal may make, or each address
+	// of those who are not known; five times as many at once. Default: 20.
+	Rate int `json:"rate,omitempty"`
+
+	limit  *buckets
 	api    *API
 	page   *page
 	ending *ending
@@ -102,6 +116,11 @@ func (h *Handler) Cleanup() error {
 func (h *Handler) use(source Source) {
 	h.api = NewAPI(func() (Source, error) { return source, nil })
 	h.page = &page{source: source, prefix: h.Prefix, now: time.Now}
+	rate := h.Rate
+	if rate == 0 {
+		rate = defaultRate
+	}
+	h.limit = &buckets{rate: float64(rate), now: time.Now, all: map[string]*bucket{}}
 }
 
 // Validate checks the prefix.
@@ -115,8 +134,13 @@ func (h *Handler) Validate() error {
 		return fmt.Errorf("soc2_evidence: prefix %q: write it as %s", h.Prefix, path.Clean(h.Prefix))
 	case strings.ContainsFunc(h.Prefix, notInPrefix):
 		return fmt.Errorf("soc2_evidence: prefix %q: it may have letters, digits and -._~ between its slashes", h.Prefix)
+	case h.Rate < 0 || h.Rate > maxRate:
+		return fmt.Errorf("soc2_evidence: rate %d: it is a number of requests a second from 1 to %d", h.Rate, maxRate)
 	}
-	return nil
+	if err := checkNames("viewers", h.Viewers); err != nil {
+		return err
+	}
+	return checkNames("auditors", h.Auditors)
 }
 
 // notInPrefix holds for all but slashes and the characters that a URL never
@@ -132,18 +156,63 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if !ok {
 		return next.ServeHTTP(w, r)
 	}
-	if !h.AllowUnauthenticated && !authenticated(r) {
-		problem(w, r, http.StatusForbidden, forbidden)
+	who := h.who(r)
+	route := routeOf(rel)
+	v, r := begin(w, r, h.page.source, who, route.resource, time.Now())
+	if ok, first := h.limit.take(who.key); !ok {
+		v.writer.Header().Set("Retry-After", "1")
+		problem(v.writer, r, http.StatusTooManyRequests, "These are more requests than one reader may make: ask again in a second.")
+		if first {
+			h.keep(v, route)
+		}
 		return nil
 	}
+	if h.admit(v.writer, r, who, route) {
+		defer func() {
+			if !route.open || v.writer.status >= http.StatusBadRequest {
+				h.keep(v, route)
+			}
+		}()
+		h.answer(v.writer, r, rel, who)
+		return nil
+	}
+	h.keep(v, route)
+	return nil
+}
+
+// maxRate is the greatest Handler.Rate.
+const maxRate = 10_000
+
+// admit reports whether somebody may read a resource, and else answers.
+func (h *Handler) admit(w http.ResponseWriter, r *http.Request, who reader, route route) bool {
+	switch {
+	case !who.known && !h.AllowUnauthenticated:
+		problem(w, r, http.StatusForbidden, forbidden)
+	case !who.role.may(route.least):
+		problem(w, r, http.StatusForbidden, "You are known, but have no role that may read this: the operator names viewers and auditors.")
+	case !route.state && !route.open && h.page.source.Log().Ready() != nil:
+		problem(w, r, http.StatusServiceUnavailable, "The audit log takes no records, so that this read could not be recorded: only the state is shown.")
+	default:
+		return readOnly(w, r)
+	}
+	return false
+}
+
+// answer serves what may be read.
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request, rel string, who reader) {
 	if api, ok := below(rel, apiVersion); ok {
 		h.api.Serve(w, r, api)
-		return nil
+		return
 	}
-	if readOnly(w, r) {
-		h.page.serve(w, r, rel)
+	h.page.serve(w, r, rel, who.role)
+}
+
+// keep records a read. That it cannot is told to the server's log; the audit log
+// itself counts what it did not take.
+func (h *Handler) keep(v *reading, route route) {
+	if err := v.keep(); err != nil && !route.state {
+		report(err)
 	}
-	return nil
 }
 
 // relative returns the request's path below the prefix. Where an outer handler

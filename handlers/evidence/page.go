@@ -39,10 +39,10 @@ type page struct {
 	readAt time.Time
 }
 
-func (p *page) serve(w http.ResponseWriter, r *http.Request, path string) {
+func (p *page) serve(w http.ResponseWriter, r *http.Request, path string, role Role) {
 	switch path {
 	case "/":
-		p.status(w, r)
+		p.status(w, r, role)
 	case "/style.css":
 		send(w, r, http.StatusOK, typeCSS, styleCSS)
 	case "/lookup":
@@ -53,9 +53,13 @@ func (p *page) serve(w http.ResponseWriter, r *http.Request, path string) {
 }
 
 // status serves the page itself.
-func (p *page) status(w http.ResponseWriter, r *http.Request) {
+func (p *page) status(w http.ResponseWriter, r *http.Request, role Role) {
 	status := statusOf(p.source, p.now())
-	rows, unreadable := p.records()
+	var rows []row
+	var unreadable error
+	if role.may(Auditor) {
+		rows, unreadable = p.records()
+	}
 	if unreadable != nil { // the rest of the page is needed then more than ever
 		report(unreadable)
 	}

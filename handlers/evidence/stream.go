@@ -96,10 +96,18 @@ func (a *API) records(w http.ResponseWriter, r *http.Request, src Source) {
 			w.Header().Set("Link", fmt.Sprintf(`<?from=%d&limit=%d>; rel="next"`, s.to, l.limit))
 		}
 	}
+	if l.follow {
+		if err := readingOf(r).started(); err != nil {
+			problem(w, r, http.StatusServiceUnavailable, "The audit log takes no records, so that this read could not be recorded.")
+			return
+		}
+	}
 	secure(w.Header())
 	w.Header().Set("Content-Type", typeNDJSON)
 	w.WriteHeader(http.StatusOK)
 	if r.Method != http.MethodHead {
+		first := s.next
+		defer func() { readingOf(r).rows(s.next-first, first, s.next-1) }()
 		s.serve(w, r)
 	}
 }
