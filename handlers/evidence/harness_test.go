@@ -147,6 +147,7 @@ type request struct {
 	path     string // as the client sends it
 	stripped string // prefix that an outer handler strips
 	user     string // whom an authenticator let pass
+	roles    string // and its roles
 	tls      *tls.ConnectionState
 	header   http.Header
 }
@@ -166,6 +167,7 @@ func do(h *Handler, req request) (*httptest.ResponseRecorder, error) {
 	r = caddyhttp.PrepareRequest(r, repl, w, &caddyhttp.Server{})
 	if req.user != "" {
 		repl.Set("http.auth.user.id", req.user)
+		repl.Set("http.auth.user.roles", req.roles)
 	}
 	r.URL.Path = strings.TrimPrefix(r.URL.Path, req.stripped)
 	err := h.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return errNext }))
