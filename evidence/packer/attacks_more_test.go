@@ -136,3 +136,18 @@ func (d *doctored) checkpoint(size int64) []byte {
 	}
 	return b
 }
+
+// pages are files that are made of the report, which only the first verifier
+// makes again.
+func pages() (list []attack) {
+	for name, text := range map[string][2]string{
+		pack.AssessmentFile: {"not-satisfied", "satisfied"}, pack.ComponentFile: {"primary", "supporting"},
+		pack.CatalogFile: {"CC6.1", "CC6.9"}, pack.ReadmeFile: {"WHAT IT DOES NOT PROVE", "WHAT IT PROVES"},
+	} {
+		list = append(list, attack{name: "edited " + name, says: name, only: true, do: func(d *doctored) []byte {
+			d.replace(name, text[0], text[1])
+			return d.insider()
+		}})
+	}
+	return list
+}

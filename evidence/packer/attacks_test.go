@@ -15,7 +15,7 @@ import (
 // attacks lists ways to doctor a pack. foreign is a pack of another log with the
 // same name.
 func attacks(foreign []byte) []attack {
-	return append(append(containers(), strangers(foreign)...), insiders(foreign)...)
+	return append(append(append(containers(), strangers(foreign)...), insiders(foreign)...), pages()...)
 }
 
 // containers are tricks with the ZIP file, by anybody.

@@ -75,7 +75,7 @@ func (s *site) open() {
 	s.t.Helper()
 	s.opt.Dir, s.opt.Key, s.opt.Instance, s.opt.CheckpointEvery = s.dir, s.key, "edge-1", time.Hour
 	if s.opt.SegmentBytes == 0 {
-		s.opt.SegmentBytes, s.opt.SegmentAge = 64<<10, 12*time.Hour
+		s.opt.SegmentBytes, s.opt.SegmentAge = 24<<10, 12*time.Hour
 	}
 	s.clock.Store(s.now.UnixNano())
 	s.opt.Now = func() time.Time { return time.Unix(0, s.clock.Load()).UTC() }
@@ -98,7 +98,11 @@ func (s *site) close() {
 
 func (s *site) append(b audit.Body) {
 	s.t.Helper()
-	if _, err := s.log.Enqueue(context.Background(), b.AppendBody(nil, "edge-1")); err != nil {
+	add := s.log.Enqueue
+	if s.added++; s.added%20 == 0 {
+		add = s.log.Append // so that segments end where they should
+	}
+	if _, err := add(context.Background(), b.AppendBody(nil, "edge-1")); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -178,6 +178,9 @@ func (b *builder) report() (r *pack.Report, files map[string][]byte, err error) 
 	if files, err = pack.Pages(r, m, criteria, definitions); err != nil {
 		return nil, nil, err
 	}
+	if err := validate(files); err != nil {
+		return nil, nil, err
+	}
 	if files[pack.ReportFile], err = indented(r); err != nil {
 		return nil, nil, err
 	}
