@@ -23,12 +23,13 @@ import (
 // site is a log that was written by a simulated clock, with what the script that
 // wrote it knows of it.
 type site struct {
-	t   testing.TB
-	dir string
-	key *audit.Key
-	log *audit.Log
-	now time.Time
-	n   int
+	t     testing.TB
+	dir   string
+	key   *audit.Key
+	log   *audit.Log
+	now   time.Time
+	n     int
+	added int // records
 
 	clock atomic.Int64 // the log's
 	opt   audit.Config
