@@ -2,6 +2,7 @@ package packer_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -29,7 +30,8 @@ type site struct {
 	log   *audit.Log
 	now   time.Time
 	n     int
-	added int // records
+	added int    // records
+	host  string // of requests
 
 	clock atomic.Int64 // the log's
 	opt   audit.Config
@@ -112,7 +114,7 @@ func (s *site) append(b audit.Body) {
 func (s *site) request(status int, deny, limited bool) {
 	s.t.Helper()
 	s.n++
-	ev := &audit.Event{Start: s.now, Method: "GET", Host: "example.com", Path: fmt.Sprintf("/p/%d", s.n), Proto: "HTTP/2.0", Status: status, Bytes: int64(100 + s.n%7), Duration: 3 * time.Millisecond, End: "complete"}
+	ev := &audit.Event{Start: s.now, Method: "GET", Host: cmp.Or(s.host, "example.com"), Path: fmt.Sprintf("/p/%d", s.n), Proto: "HTTP/2.0", Status: status, Bytes: int64(100 + s.n%7), Duration: 3 * time.Millisecond, End: "complete"}
 	ev.ClientIP, ev.Agent = "203.0.113.9", `=cmd|'/c calc'!A1"<script>alert(1)</script>`
 	ev.TLS.Version = "1.3"
 	if s.n%5 == 0 {

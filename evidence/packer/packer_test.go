@@ -3,6 +3,7 @@ package packer_test
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/caddy-soc2/caddy-soc2/evidence/pack"
@@ -71,5 +72,31 @@ func TestSeveralLogsInOnePack(t *testing.T) {
 	}
 	if r := verify(t, p, a); r.Verified {
 		t.Error("a pack of two logs is verified by the key of one")
+	}
+}
+
+func TestWhatClientsSendIsInertInThePage(t *testing.T) {
+	s := newSite(t, "edge-1/soc2")
+	s.host = `"><script>alert(1)</script><img src=x onerror=alert(2)>` + "\u202e\x1b[31m"
+	s.days()
+	b := s.make(true)
+	mustVerify(t, b, s)
+	files, _ := unpack(t, b)
+	page := string(files[pack.PageFile])
+	if !strings.Contains(page, "&lt;script&gt;") {
+		t.Error("the page does not show the host")
+	}
+	for _, bad := range []string{"<script", "<img", "\u202e", "\x1b", "http://", "javascript:"} {
+		if strings.Contains(page, bad) {
+			t.Errorf("the page has %q in it", bad)
+		}
+	}
+	for name, content := range files {
+		if strings.HasSuffix(name, ".csv") && (bytes.Contains(content, []byte(",=cmd")) || bytes.Contains(content, []byte("\"=cmd"))) {
+			t.Errorf("%s has a formula in it", name)
+		}
+	}
+	if code, said := python(t, b, s); code != 0 {
+		t.Errorf("verify.py: exit %d: %s", code, said)
 	}
 }
