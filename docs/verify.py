@@ -671,15 +671,16 @@ class Segments:
         if self.starts and self.starts[0] == seq:
             if self.open:
                 self.done[self.open["first"]] = {**self.open, "end": seq}
-            self.open = {"first": self.starts.pop(0), "kinds": {}, "hidden": 0, "bytes": 0, "from": None, "to": None,
+            self.open = {"first": self.starts.pop(0), "kinds": {}, "hidden": 0, "lost": False, "bytes": 0, "from": None, "to": None,
                          "requests": {"total": 0, "bytes": 0, "authenticated": 0, "status": {}, **{n: {} for n in self.SIMPLE}}}
         if self.open:
             return self.open
 
-    def skip(self, seq):
+    def skip(self, seq, lost):
         s = self.at(seq)
         if s:
             s["hidden"] += 1
+            s["lost"] |= lost
 
     def add(self, seq, raw, r):
         s = self.at(seq)
@@ -706,6 +707,8 @@ class Segments:
         s = self.done.get(said["first"])
         if not s or s["end"] != said["first"] + said["records"]:
             problems.append(f"rollup record {seq} is of a segment that log.json does not list")
+            return
+        if s["lost"]:
             return
         if s["hidden"]:
             wrong = [k for k, n in kinds.items() if k not in REQUEST_KINDS and s["kinds"].get(k, 0) != n]
@@ -746,6 +749,7 @@ class Log:
                      for p in populations if p["name"] != "requests" or manifest["full"]}
         self.account = Account(log, manifest["period"], populations, self.rows)
         self.read = self.hidden = self.unreadable = 0
+        self.lost = False
         self.ends = [None, None]
 
     def use(self, name):
@@ -810,7 +814,7 @@ class Log:
         self.ends[1] = at
         if r is None:
             self.hidden += 1
-            self.segments.skip(seq)
+            self.segments.skip(seq, self.lost)
             return
         self.read += 1
         self.account.add(seq, raw, r)
@@ -844,8 +848,8 @@ class Log:
         name = f"hashes/{p['first']:020d}.bin"
         if p["file"] != name or p["form"] != "hashes":
             raise Bad(f"{self.folder}log.json: {p['file']!r} must have the name {name}")
-        known = iter(())
-        if p.get("why"):
+        known, self.lost = iter(()), bool(p.get("why"))
+        if self.lost:
             problems.append(f"{self.folder}records {p['first']} to {p['first'] + p['count'] - 1} cannot be read, "
                             f"only their hashes are there: {p['why']}")
             self.unreadable += p["count"]

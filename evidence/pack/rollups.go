@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/member"
@@ -19,6 +20,7 @@ type rollupCheck struct {
 	open        *rollup.Counter // of the segment that is being read
 	kinds       map[string]int64
 	hidden      int64
+	lost        bool
 	done        map[int64]*tally
 	problems    []string
 	matched     map[int64]bool
@@ -30,6 +32,7 @@ type tally struct {
 	members rollup.Members
 	kinds   map[string]int64
 	hidden  int64
+	lost    bool
 	end     int64
 }
 
@@ -43,7 +46,7 @@ func (k *rollupCheck) at(seq int64) {
 	if len(k.starts) > 0 && k.starts[0] == seq {
 		k.close(seq)
 		k.starts = k.starts[1:]
-		k.open, k.kinds, k.hidden = rollup.NewCounter(seq), map[string]int64{}, 0
+		k.open, k.kinds, k.hidden, k.lost = rollup.NewCounter(seq), map[string]int64{}, 0, false
 	}
 }
 
@@ -53,13 +56,16 @@ func (k *rollupCheck) close(end int64) {
 	}
 	members := k.open.Members(rollup.Sealed{}, 0) // which also ends the segment
 	s := k.open.Segment
-	k.done[s.First] = &tally{segment: s, members: members, kinds: k.kinds, hidden: k.hidden, end: end}
+	k.done[s.First] = &tally{segment: s, members: members, kinds: k.kinds, hidden: k.hidden, lost: k.lost, end: end}
 	k.open = nil
 }
 
-func (k *rollupCheck) skip(seq int64) {
+// skip takes a record that is not there; lost means that it cannot be read, and
+// nobody knows of what kind it was.
+func (k *rollupCheck) skip(seq int64, lost bool) {
 	k.at(seq)
 	k.hidden++
+	k.lost = k.lost || lost
 }
 
 func (k *rollupCheck) add(seq int64, record []byte, r *member.Record) error {
@@ -90,6 +96,9 @@ func (k *rollupCheck) compare(seq int64, said *rollup.Rollup) {
 		return
 	}
 	k.matched[said.First] = true
+	if c.lost {
+		return // the records that cannot be read were reported
+	}
 	if c.hidden > 0 {
 		k.compareKinds(seq, said, c)
 		return
@@ -115,7 +124,8 @@ func (k *rollupCheck) compareKinds(seq int64, said *rollup.Rollup, c *tally) {
 		k.problems = append(k.problems, fmt.Sprintf("rollup record %d: its kinds cannot be read", seq))
 		return
 	}
-	for kind, n := range kinds {
+	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
+		n := kinds[kind]
 		if !slices.Contains(requestKinds, kind) && c.kinds[kind] != n {
 			k.problems = append(k.problems, fmt.Sprintf("rollup record %d says that %d of the records %d to %d are of kind %s, but %d are there: records were left out",
 				seq, n, said.First, said.First+said.Records-1, kind, c.kinds[kind]))

@@ -30,6 +30,7 @@ type logCheck struct {
 	first, last time.Time // when the first and the last record were appended
 	ends        [2]bool   // whether those are there
 	missing     int64     // records that cannot be read
+	lost        bool      // the records of the present piece cannot be read
 	hidden      int64     // records that were left out
 }
 
@@ -213,10 +214,11 @@ func (c *logCheck) piece(p *Piece) error {
 	if err != nil {
 		return err
 	}
+	c.lost = false
 	if p.Form == Raw {
 		return p.raw(in, c.leaf)
 	}
-	if p.Why != "" {
+	if c.lost = p.Why != ""; c.lost {
 		c.missing += p.Count
 		c.v.problem("%srecords %d to %d cannot be read, only their hashes are there: %s", c.entry.Folder, p.First, p.First+p.Count-1, p.Why)
 		if err := c.account.Missing(p.First, p.Why); err != nil {
@@ -245,7 +247,7 @@ func (c *logCheck) leaf(seq int64, h tree.Hash, record []byte) error {
 	if record == nil {
 		c.hidden++
 		c.v.Hashed++
-		c.rollups.skip(seq)
+		c.rollups.skip(seq, c.lost)
 		return nil
 	}
 	c.v.Records++
@@ -322,10 +324,12 @@ var requestKinds = []string{"request", "request.intent", "request.open"}
 // extent checks that no record was left out before the first or behind the last.
 func (c *logCheck) extent() {
 	p := c.v.manifest.Period
-	if c.log.First > 0 && !(c.ends[0] && !c.first.After(p.From.Add(-Lead))) && !c.pruned() {
+	early := c.ends[0] && !c.first.After(p.From.Add(-Lead))
+	late := c.ends[1] && !c.last.Before(p.To.Add(Tail))
+	if c.log.First > 0 && !early && !c.pruned() {
 		c.v.problem("%s: the records begin with %d, which is not %s before the period, and no log.erase record says that those before it were removed", c.entry.Folder, c.log.First, Lead)
 	}
-	if c.log.Next < c.log.Size && !(c.ends[1] && !c.last.Before(p.To.Add(Tail))) {
+	if c.log.Next < c.log.Size && !late {
 		c.v.problem("%s: the records end with %d, which is not %s after the period, but the log has %d", c.entry.Folder, c.log.Next-1, Tail, c.log.Size)
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"archive/zip"
 	"bytes"
 	"compress/flate"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"hash/crc32"
 	"io"
@@ -15,9 +17,6 @@ import (
 	"testing"
 
 	"golang.org/x/mod/sumdb/note"
-
-	"crypto/sha256"
-	"encoding/hex"
 
 	"github.com/caddy-soc2/caddy-soc2/evidence/pack"
 )
