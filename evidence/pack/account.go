@@ -25,9 +25,10 @@ type Account struct {
 	upstreams map[string]*track
 	meta      map[string]Check // newest of each check in the period
 
-	missing string // why the records behind the one before cannot be read
-	seen    bool   // a record
-	before  string
+	missing string         // why the records behind the one before cannot be read
+	seen    bool           // a record
+	at      string         // time of the record before
+	took    int64          // its duration
 	closed  string         // time of a log.close that no log.open has followed
 	segment map[int64]bool // whose rollup was counted
 }
@@ -92,7 +93,7 @@ func (a *Account) Add(seq int64, record []byte) error {
 		return fmt.Errorf("record %d: %w", seq, err)
 	}
 	at, kind := string(r.Text(member.Time)), string(r.Text(member.Kind))
-	if _, err := nanos(at); err != nil {
+	if !isTime(at) {
 		return fmt.Errorf("record %d: its time %q is not one", seq, at)
 	}
 	a.begin(at)
@@ -100,7 +101,10 @@ func (a *Account) Add(seq int64, record []byte) error {
 	if err := a.happened(seq, at, kind, record); err != nil {
 		return fmt.Errorf("record %d: %w", seq, err)
 	}
-	a.before = a.after(at)
+	a.at, a.took = at, 0
+	if d, ok := r.Number(member.Duration); ok && d > 0 {
+		a.took = d
+	}
 	if at < a.from || at >= a.to {
 		return nil
 	}
@@ -133,13 +137,12 @@ func (a *Account) gap(from, to, why string) {
 	}
 }
 
-// after is the time at which the record that was read was appended.
-func (a *Account) after(at string) string {
-	d, ok := a.record.Number(member.Duration)
-	if !ok || d <= 0 {
-		return at
+// before is when the record before was appended; empty if there is none.
+func (a *Account) before() string {
+	if a.took > 0 {
+		a.at, a.took = shift(a.at, a.took), 0
 	}
-	return shift(at, d)
+	return a.at
 }
 
 func shift(at string, ns int64) string {
@@ -200,7 +203,7 @@ func plain(b []byte) string {
 
 func (a *Account) rows(seq int64, record []byte) error {
 	for _, s := range a.selectors {
-		ok, err := s.s.Has(record)
+		row, ok, err := a.row(s.s, seq, record)
 		if err != nil {
 			return fmt.Errorf("record %d: %w", seq, err)
 		}
@@ -213,18 +216,39 @@ func (a *Account) rows(seq int64, record []byte) error {
 		}
 		*c.Last = seq
 		a.Populations[s.p.Name] = c
-		if a.sink == nil {
+		if row == nil {
 			continue
-		}
-		row, err := s.s.Row(seq, record)
-		if err != nil {
-			return err
 		}
 		if err := a.sink.Row(s.p, row); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// row reports whether a record is in a population, with its row if that is asked
+// for.
+func (a *Account) row(s *population.Selector, seq int64, record []byte) (*population.Row, bool, error) {
+	if a.sink == nil {
+		ok, err := s.Has(record)
+		return nil, ok, err
+	}
+	row, err := s.Row(seq, record)
+	return row, row != nil, err
+}
+
+// isTime reports whether a text is a time as records hold it.
+func isTime(s string) bool {
+	const form = "dddd-dd-ddTdd:dd:dd.dddddddddZ"
+	if len(s) != len(form) {
+		return false
+	}
+	for i := range form {
+		if c := s[i]; form[i] == 'd' && (c < '0' || c > '9') || form[i] != 'd' && c != form[i] {
+			return false
+		}
+	}
+	return s[5:7] >= "01" && s[5:7] <= "12" && s[8:10] >= "01" && s[8:10] <= "31" && s[11:13] < "24" && s[14:16] < "60" && s[17:19] < "60"
 }
 
 // End returns the figures, when all records were given.
@@ -235,7 +259,7 @@ func (a *Account) End() (Figures, error) {
 		a.gap(a.from, a.to, "no record is there")
 		end = a.from
 	} else if a.Next == a.Size {
-		end = min(end, max(a.before, a.from))
+		end = min(end, max(a.before(), a.from))
 		if a.closed != "" {
 			a.gap(a.closed, a.to, "the log was closed")
 		} else {

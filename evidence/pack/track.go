@@ -160,9 +160,9 @@ func (a *Account) open(at string, clean bool) error {
 	switch {
 	case a.closed != "":
 		a.gap(a.closed, at, "the log was closed")
-	case a.before != "" && !clean:
-		a.gap(a.before, at, "the log was not closed in order")
-		if err := a.down(a.before); err != nil {
+	case a.at != "" && !clean:
+		a.gap(a.before(), at, "the log was not closed in order")
+		if err := a.down(a.before()); err != nil {
 			return err
 		}
 	}
@@ -201,13 +201,13 @@ func (a *Account) Missing(first int64, why string) error {
 	if !a.seen {
 		return nil
 	}
-	return a.down(a.before)
+	return a.down(a.before())
 }
 
 // found ends what Missing began.
 func (a *Account) found(at string) {
 	if a.missing != "" {
-		a.gap(a.before, at, a.missing)
+		a.gap(a.before(), at, a.missing)
 	}
 	a.missing = ""
 }
