@@ -32,7 +32,7 @@ the log that it leaves. The log is verified offline by anyone who has its
 verifier key; it is evidence for an auditor, not an attestation.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.AddCommand(proxyCommand(), verifyCommand(), showCommand(), tailCommand(),
-				exportCommand(), limitCommand(), openCommand(), pseudonymCommand(), apiKeyCommand(), keyCommand(), forgetCommand(), holdCommand(),
+				exportCommand(), populationsCommand(), sampleCommand(), reconcileCommand(), limitCommand(), openCommand(), pseudonymCommand(), apiKeyCommand(), keyCommand(), forgetCommand(), holdCommand(),
 				healthcheckCommand(), boundaryCommand(), upstreamsCommand(), headersCommand(),
 				accessCommand(), reportCommand(), packCommand(), checkCommand(), explainCommand(), criteriaCommand(),
 				dockerfileCommand(), sbomCommand())

@@ -17,6 +17,8 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/export"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
+	"github.com/caddy-soc2/caddy-soc2/evidence/population"
+	"github.com/caddy-soc2/caddy-soc2/evidence/population/ocsf"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -156,7 +158,11 @@ event of the Open Cybersecurity Schema Framework 1.8.0 a line. FILE must not exi
 name only when it is whole, and FILE.provenance.json beside it: which log, which
 checkpoint, which records, how many, and the SHA-256 of FILE.
 
---from and --to select a range, from the first to before the second: indexes of
+With --population it writes the rows of a population of an examination, such as
+requests or config_changes, in a period: docs/evidence.md lists them. csv then has the
+columns of the population, and --from and --to are times or dates, such as 2026-01-31.
+
+Without it --from and --to select a range, from the first to before the second: indexes of
 records, or times such as 2026-01-31T00:00:00Z, which are compared with the "time" of
 the records, for a request when it began. --kind selects kinds and may be repeated.
 
@@ -172,6 +178,8 @@ to date.`,
 	flags.String("out", "", "file for the records; default: the standard output")
 	flags.String("from", "", "index or time of the first record; default: the oldest")
 	flags.String("to", "", "index or time before which to end; default: the newest that is signed")
+	flags.String("population", "", "population: "+strings.Join(population.Names(), ", "))
+	flags.Bool("damaged", false, "with --population: go on where the log cannot be read, say what is missing, and exit with 1")
 	flags.StringArray("kind", nil, "kind of records, such as request; default: all")
 	return cmd
 }
@@ -182,17 +190,26 @@ func runExport(cmd *cobra.Command, args []string) (int, error) {
 	if (tiles == "") == (format == "") {
 		return 2, errors.New("--tiles is needed, the directory to write to, or --format, the format of records: one of them")
 	}
-	for _, name := range []string{"out", "from", "to", "kind", "resume"} {
+	for _, name := range []string{"out", "from", "to", "kind", "population", "damaged", "resume"} {
 		if cmd.Flags().Changed(name) && (name == "resume") == (tiles == "") {
 			return 2, fmt.Errorf("--%s does not go with the other flags: it is for --%s", name, map[bool]string{true: "tiles", false: "format"}[name == "resume"])
 		}
+	}
+	ctx, cancel := untilInterrupted(cmd)
+	defer cancel()
+	if cmd.Flags().Changed("population") {
+		if _, ok := export.Formats[format]; !ok {
+			return 2, fmt.Errorf("--format %q: choose one of %s", format, strings.Join(ocsf.Formats(), ", "))
+		}
+		return exportPopulation(ctx, cmd, args, format)
+	}
+	if cmd.Flags().Changed("damaged") {
+		return 2, errors.New("--damaged is for --population")
 	}
 	dir, err := recordsOf(logDir(args))
 	if err != nil {
 		return 1, err
 	}
-	ctx, cancel := untilInterrupted(cmd)
-	defer cancel()
 	if tiles == "" {
 		return exportRecords(ctx, cmd, dir, format)
 	}
