@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -73,18 +72,7 @@ func publicKey(dir string) string {
 }
 
 // toolVersion names this program in provenance.
-func toolVersion() string {
-	const name = "github.com/caddy-soc2/caddy-soc2"
-	version := "(devel)"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, m := range append(info.Deps, &info.Main) {
-			if m.Path == name && m.Version != "" {
-				version = m.Version
-			}
-		}
-	}
-	return "caddy-soc2 " + version
-}
+func toolVersion() string { return "caddy-soc2 " + programVersion() }
 
 // covered prints what a coverage says, and returns the exit status.
 func covered(cmd *cobra.Command, c population.Coverage) int {
