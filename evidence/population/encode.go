@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Encoder writes rows in a format. It is used for one export, by one goroutine.
@@ -80,11 +81,8 @@ func (e *CSV) End() error {
 // taken away again: an apostrophe at the beginning.
 func Guard(s string) string {
 	s = visible(s)
-	for _, r := range s {
-		if strings.ContainsRune("'=+-@＝＋－＠", r) {
-			return "'" + s
-		}
-		break
+	if r, _ := utf8.DecodeRuneInString(s); s != "" && strings.ContainsRune("'=+-@＝＋－＠", r) {
+		return "'" + s
 	}
 	return s
 }

@@ -21,8 +21,14 @@ func periods(b *bench) []population.Period {
 	whole := b.now.Sub(began)
 	at := func(part float64) time.Time { return began.Add(time.Duration(part * float64(whole))) }
 	return []population.Period{
-		{}, {From: began.Add(-time.Hour)}, {From: at(0.3), To: at(0.6)}, {To: at(0.5)}, {From: at(0.9)},
-		{From: at(0.5), To: at(0.5).Add(1)}, {From: at(0.4), To: at(0.4).Add(90 * time.Second)}, {To: b.now.Add(time.Hour)},
+		{},
+		{From: began.Add(-time.Hour)},
+		{From: at(0.3), To: at(0.6)},
+		{To: at(0.5)},
+		{From: at(0.9)},
+		{From: at(0.5), To: at(0.5).Add(1)},
+		{From: at(0.4), To: at(0.4).Add(90 * time.Second)},
+		{To: b.now.Add(time.Hour)},
 	}
 }
 
@@ -237,7 +243,7 @@ func TestColumnsAreMembersThatRecordsHave(t *testing.T) {
 			if p.Derived {
 				continue
 			}
-			for _, name := range strings.Split(c.Member, ".") {
+			for name := range strings.SplitSeq(c.Member, ".") {
 				if !bytes.Contains(text, []byte(`"`+name+`": {`)) {
 					t.Errorf("%s: no record has %s", p.Name, c.Member)
 				}

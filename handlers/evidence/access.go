@@ -2,7 +2,6 @@ package evidence
 
 import (
 	"encoding/json"
-	"net/http"
 	"reflect"
 	"slices"
 	"strings"
@@ -19,19 +18,6 @@ const userID = "http.auth.user.id"
 const forbidden = "The evidence is served to a request with a verified client certificate, " +
 	"to one that an authenticator before this handler let pass, " +
 	"or to every request if the operator set allow_unauthenticated."
-
-// authenticated reports whether it is known who makes the request.
-func authenticated(r *http.Request) bool {
-	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
-		return true
-	}
-	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return false
-	}
-	user, _ := repl.GetString(userID)
-	return user != ""
-}
 
 // mayAuthenticate reports whether any request to a server can become
 // authenticated, or whether that cannot be known. It says no only for sure: a
