@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
@@ -20,6 +21,7 @@ import (
 type logCheck struct {
 	v       *verifier
 	entry   *LogEntry
+	keys    []note.Verifier // of this log
 	log     Log
 	account *Account
 	tables  Tables
@@ -42,6 +44,11 @@ type known struct {
 // log verifies a log.
 func (v *verifier) log(e *LogEntry) error {
 	c := &logCheck{v: v, entry: e}
+	for _, k := range v.keys {
+		if k.Name() == e.Origin { // the key of one log says nothing of another
+			c.keys = append(c.keys, k)
+		}
+	}
 	if err := c.head(); err != nil {
 		return err
 	}
@@ -80,11 +87,11 @@ func (c *logCheck) head() error {
 	if c.log.Heads != c.entry.Heads {
 		return c.v.stop("%s: it is of another log, or another head of it, than %s says", c.path(LogFile), ManifestFile)
 	}
-	note, err := c.read(CheckpointFile)
+	text, err := c.read(CheckpointFile)
 	if err != nil {
 		return err
 	}
-	h, _, err := checkpoint.Open(note, c.v.keys...)
+	h, _, err := checkpoint.Open(text, c.keys...)
 	if err != nil {
 		return c.v.stop("%s: %v", c.path(CheckpointFile), err)
 	}
@@ -114,7 +121,7 @@ func (c *logCheck) checkpoints() error {
 		return c.v.stop("%s: %v", c.path(LogFile), err)
 	}
 	for _, n := range notes {
-		h, _, err := checkpoint.Open(n, c.v.keys...)
+		h, _, err := checkpoint.Open(n, c.keys...)
 		if said, perr := checkpoint.Peek(n); errors.Is(err, checkpoint.ErrKey) && perr == nil && said.Origin == c.log.Origin {
 			c.v.Unchecked = append(c.v.Unchecked, fmt.Sprintf("%s: a checkpoint is signed by no key that was given", c.path(CheckpointsFile)))
 			continue

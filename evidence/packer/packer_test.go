@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
 	"github.com/caddy-soc2/caddy-soc2/evidence/pack"
 )
 
@@ -72,6 +73,25 @@ func TestSeveralLogsInOnePack(t *testing.T) {
 	}
 	if r := verify(t, p, a); r.Verified {
 		t.Error("a pack of two logs is verified by the key of one")
+	}
+	if code, said := python(t, p, a, b); code != 0 {
+		t.Errorf("verify.py: exit %d: %s", code, said)
+	}
+	files, m := unpack(t, p)
+	d := &doctored{t: t, files: files, manifest: m, folder: m.Logs[0].Folder, self: a}
+	h, err := checkpoint.Peek(files[d.folder+pack.CheckpointFile])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files[d.folder+pack.CheckpointFile], err = checkpoint.Sign(h, b.key); err != nil {
+		t.Fatal(err)
+	}
+	p = d.sign(a.key, b.key)
+	if r := verify(t, p, a, b); r.Verified || !strings.Contains(r.Problems[0], "not signed by the given key") {
+		t.Errorf("a checkpoint by the key of another log: %v", r.Problems)
+	}
+	if code, said := python(t, p, a, b); code != 1 || !strings.Contains(said, "not signed by a key") {
+		t.Errorf("a checkpoint by the key of another log: verify.py: exit %d: %s", code, said)
 	}
 }
 
