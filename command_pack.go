@@ -27,7 +27,7 @@ func packCommand() *cobra.Command {
 from the first time to before the second: report, populations, results of checks, and
 the records or their hashes, with what leads from them to the signed checkpoint. Its
 form is public (docs/pack-format.md). The same logs, heads, period and flags give the
-same bytes. Anybody verifies it with soc2-verify, or with the short verify.py, and the
+same bytes. Anybody verifies it with soc2-verify, or with docs/verify.py, and the
 verifier keys of the logs.
 
 Times are such as 2026-01-31T00:00:00Z or 2026-01-31. With --full all raw records are

@@ -103,10 +103,18 @@ func splices(foreign []byte) []attack {
 			return d.insider()
 		}},
 		{name: "a checkpoint of another history", says: "two histories", do: func(d *doctored) []byte {
-			d.files[d.folder+pack.CheckpointsFile] = d.checkpoint(100)
+			var l pack.Log
+			if err := json.Unmarshal(d.files[d.folder+pack.LogFile], &l); err != nil {
+				d.t.Fatal(err)
+			}
+			d.files[d.folder+pack.CheckpointsFile] = d.checkpoint((l.First + l.Next) / 2)
 			return d.insider()
 		}},
-		{name: "an empty history before this one", says: "", do: func(d *doctored) []byte {
+		{name: "an earlier checkpoint without a proof", says: "", do: func(d *doctored) []byte {
+			d.files[d.folder+pack.CheckpointsFile] = d.checkpoint(3)
+			return d.insider()
+		}},
+		{name: "a checkpoint of more records", says: "cut short", do: func(d *doctored) []byte {
 			d.files[d.folder+pack.CheckpointsFile] = d.checkpoint(1_000_000)
 			return d.insider()
 		}},
