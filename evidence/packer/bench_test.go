@@ -33,6 +33,14 @@ func BenchmarkPack(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	b.Run("report", func(b *testing.B) {
+		for b.Loop() {
+			if _, _, err := packer.Report(context.Background(), []packer.Log{s.input()}, s.options(false)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(n*float64(b.N)/b.Elapsed().Seconds(), "records/s")
+	})
 	for _, full := range []bool{true, false} {
 		name := map[bool]string{true: "full", false: "hashes"}[full]
 		b.Run("make/"+name, func(b *testing.B) {
