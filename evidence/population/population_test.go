@@ -34,7 +34,7 @@ func periods(b *bench) []population.Period {
 
 func TestEachPopulationIsWhatWasDone(t *testing.T) {
 	b := newBench(t)
-	b.grow(4000)
+	b.grow(2500)
 	b.close()
 	log := b.head()
 	for _, p := range population.All() {
@@ -62,7 +62,7 @@ func TestEachPopulationIsWhatWasDone(t *testing.T) {
 
 func TestPrincipalsAreCountedOverAsManyReadingsAsItTakes(t *testing.T) {
 	b := newBench(t)
-	b.grow(2000)
+	b.grow(1200)
 	b.close()
 	type sum struct {
 		first, last                        int64
@@ -179,8 +179,8 @@ func TestPagesAreTheWhole(t *testing.T) {
 // lie inside of segments and outside.
 func TestRollupsCountWhatRecordsCount(t *testing.T) {
 	b := newBench(t)
-	for range 8 { // days apart
-		b.grow(800)
+	for range 6 { // days apart
+		b.grow(600)
 		b.pass(30 * time.Hour)
 	}
 	b.close()

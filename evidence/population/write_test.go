@@ -37,7 +37,7 @@ func write(t testing.TB, log *population.Log, x population.Export) (string, popu
 
 func TestCSVHasTheTextsAndNoFormulas(t *testing.T) {
 	b := newBench(t)
-	b.grow(2500)
+	b.grow(1200)
 	b.close()
 	log := b.head()
 	for _, p := range population.All() {
