@@ -134,6 +134,8 @@ func (h *Handler) Validate() error {
 		return fmt.Errorf("soc2_evidence: prefix %q: write it as %s", h.Prefix, path.Clean(h.Prefix))
 	case strings.ContainsFunc(h.Prefix, notInPrefix):
 		return fmt.Errorf("soc2_evidence: prefix %q: it may have letters, digits and -._~ between its slashes", h.Prefix)
+	case h.AllowUnauthenticated && len(h.Viewers)+len(h.Auditors) > 0:
+		return errors.New("soc2_evidence: allow_unauthenticated serves everything to everybody, so that viewers and auditors mean nothing: remove one or the other")
 	case h.Rate < 0 || h.Rate > maxRate:
 		return fmt.Errorf("soc2_evidence: rate %d: it is a number of requests a second from 1 to %d", h.Rate, maxRate)
 	}

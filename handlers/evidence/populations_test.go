@@ -409,6 +409,31 @@ func TestReadersAreLimitedEachForThemselves(t *testing.T) {
 	}
 }
 
+func TestRolesAreNamedPrecisely(t *testing.T) {
+	cert := "cert:" + strings.Repeat("0a", 32)
+	for _, c := range []struct {
+		h    Handler
+		want string
+	}{
+		{Handler{Viewers: []string{"role:a", "user:b", cert}, Auditors: []string{"user:c:d"}, Rate: 5}, ""},
+		{Handler{Viewers: []string{"alice"}}, "role:NAME"},
+		{Handler{Auditors: []string{"role:"}}, "role:NAME"},
+		{Handler{Auditors: []string{"*"}}, "role:NAME"},
+		{Handler{Auditors: []string{strings.ToUpper(cert)}}, "role:NAME"},
+		{Handler{Auditors: []string{cert + "0a"}}, "64 small hex digits"},
+		{Handler{Auditors: []string{"cert:" + strings.Repeat("0A", 32)}}, "64 small hex digits"},
+		{Handler{Rate: -1}, "rate -1"},
+		{Handler{Rate: maxRate + 1}, "rate 10001"},
+		{Handler{AllowUnauthenticated: true, Auditors: []string{"role:a"}}, "remove one or the other"},
+	} {
+		c.h.Prefix = defaultPrefix
+		err := c.h.Validate()
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%+v: %v, want %q", c.h, err, c.want)
+		}
+	}
+}
+
 func FuzzInquiry(f *testing.F) {
 	f.Add("from=2026-01-01&to=2026-02-01&format=csv&limit=3&n=3&seed=x&count=best")
 	f.Add("cursor=" + url.QueryEscape(cursor{7, "0123456789abcdef", "6"}.String()))

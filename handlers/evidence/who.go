@@ -124,10 +124,9 @@ func (h *Handler) roleOf(known bool, user, cert string, roles []string) Role {
 		})
 	}
 	switch {
+	case h.AllowUnauthenticated:
+		return Auditor
 	case !known:
-		if h.AllowUnauthenticated {
-			return Auditor
-		}
 		return Nobody
 	case len(h.Viewers) == 0 && len(h.Auditors) == 0, named(h.Auditors):
 		return Auditor
