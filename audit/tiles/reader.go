@@ -117,9 +117,15 @@ func (r Reader) Prove(ctx context.Context, index int64) (tlog.RecordProof, error
 	return tlog.ProveRecord(r.Size, index, &nodes{ctx: ctx, reader: r, tiles: map[tree.Tile][]tree.Hash{}})
 }
 
-// Root returns the root of the tree (RFC 6962, section 2.1).
+// Root returns the hash of the tree's head (RFC 6962, section 2.1), from tiles
+// and, where there are none, from records. It does not know whether they are
+// true: compare it with what a checkpoint signs.
 func (r Reader) Root(ctx context.Context) (tree.Hash, error) {
-	return tlog.TreeHash(r.Size, &nodes{ctx: ctx, reader: r, tiles: map[tree.Tile][]tree.Hash{}})
+	root, err := tlog.TreeHash(r.Size, &nodes{ctx: ctx, reader: r, tiles: map[tree.Tile][]tree.Hash{}})
+	if err != nil {
+		return root, fmt.Errorf("root of the tree of %d records: %w", r.Size, err)
+	}
+	return root, nil
 }
 
 // nodes reads the nodes of a tree for one proof. It implements tlog.HashReader.
