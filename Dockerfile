@@ -35,7 +35,9 @@ COPY --from=build --chown=65532:65532 /out/data /data
 COPY --from=build --chown=65532:65532 /out/config /config
 COPY --from=build --chmod=0555 /out/caddy /usr/bin/caddy
 COPY --chmod=0444 deploy/Caddyfile /etc/caddy/Caddyfile
-ENV XDG_CONFIG_HOME=/config XDG_DATA_HOME=/data
+# The default endpoint of the admin API is that of the configuration below, so that
+# a configuration that is rejected opens no other.
+ENV CADDY_ADMIN=localhost:2019 XDG_CONFIG_HOME=/config XDG_DATA_HOME=/data
 # No file capability on the binary, which would keep it from starting under
 # --cap-drop ALL. Publish 80 as 8080 and 443 as 8443, tcp and udp.
 EXPOSE 8080 8443 8443/udp

@@ -171,10 +171,18 @@ func BenchmarkFiveThousandLines(b *testing.B) {
 	if n := strings.Count(text, "\n"); n < 5000 {
 		b.Fatal(n)
 	}
-	for b.Loop() {
-		judged(b, text)
-	}
-	b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N), "ms/file")
+	b.Run("parse", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := dockerfile.Parse("Dockerfile", []byte(text), nil); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("parse and judge", func(b *testing.B) {
+		for b.Loop() {
+			judged(b, text)
+		}
+	})
 }
 
 func FuzzCheck(f *testing.F) {

@@ -119,6 +119,7 @@ func (r *recorder) checkEndpoint() {
 	r.mu.Unlock()
 	if is.State == stateDeviates && !is.like(was) {
 		time.Sleep(endpointSettle) // an endpoint that is being closed is none that is left open
+		running = r.running()      // which may be another by now
 		is = r.inspect(running.raw)
 	}
 	r.mu.Lock()
