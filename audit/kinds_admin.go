@@ -227,6 +227,9 @@ type Review struct {
 	Reason  string
 	Seq     int64    // index of the record that it answers
 	Files   []string // SHA-256 and name of what was looked at
+
+	Approver string // who accepted the risk, as stated
+	Figures  JSON   // what a drill measured
 	Shortened
 }
 
@@ -252,5 +255,7 @@ func (r *Review) members(c *coder) {
 	c.text("reason", &r.Reason, maxValue)
 	count(c, "answers", &r.Seq)
 	c.list("files", &r.Files, maxItems)
+	c.text("approver", &r.Approver, maxText)
+	c.json("figures", &r.Figures)
 	c.end(&r.Shortened)
 }

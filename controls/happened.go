@@ -55,7 +55,9 @@ func (t *Tally) Happened(body audit.Body, old bool) {
 	case *audit.UpstreamChange:
 		h.upstream(r)
 	case *audit.Review:
-		h.review(r)
+		t.Decided(0, r, true)
+	case *audit.AccessReview:
+		h.accessReview(r)
 	case *audit.DockerfileCheck:
 		h.dockerfile(r)
 	case *audit.LimitChange:
@@ -208,10 +210,27 @@ func (h *happened) room() {
 	delete(h.upstreams, first.Name)
 }
 
-func (h *happened) review(r *audit.Review) {
+func (h *happened) review(seq int64, r *audit.Review) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.reviews = bounded(append(h.reviews, Review{r.Time, strings.TrimPrefix(string(r.Kind), "review."), r.Subject, r.Verdict}), maxReviews)
+	h.reviews = bounded(append(h.reviews, Review{
+		Time: r.Time, Kind: strings.TrimPrefix(string(r.Kind), "review."), Subject: r.Subject, Verdict: r.Verdict, Owner: r.Owner,
+		Reason: r.Reason, Ticket: r.Ticket, Until: r.Until, Actor: nameOf(&r.Actor), Known: r.Actor.Known, Record: seq,
+	}), maxReviews)
+}
+
+// accessReview keeps that a review of access was signed, once: of a sign-off with
+// several records the last.
+func (h *happened) accessReview(r *audit.AccessReview) {
+	if r.Part != r.Parts {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reviews = bounded(append(h.reviews, Review{
+		Time: r.Time, Kind: "access", Subject: r.Document, Verdict: "signed", Owner: r.Reviewer, Reason: r.Reason, Ticket: r.Ticket,
+		Actor: nameOf(&r.Actor), Known: r.Actor.Known,
+	}), maxReviews)
 }
 
 // dockerfile keeps the newest verdict of each.
