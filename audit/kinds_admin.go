@@ -220,7 +220,7 @@ type Review struct {
 	Subject string    // finding, check, review or drill that it is about
 	Verdict string    // incident, benign, accepted, rejected, passed, failed, …
 	Owner   string    // who is to act, or bears the risk
-	From    time.Time // first moment of the period that was reviewed
+	From    time.Time // first moment of the period that was reviewed; of a triage, since when the finding was there
 	To      time.Time // and the end of it
 	Until   time.Time // when it expires
 	Ticket  string

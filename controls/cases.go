@@ -54,10 +54,10 @@ func Verdicts() []string {
 }
 
 // triageOf returns the last triage of a subject since a time; nil if there is
-// none.
+// none. One of an earlier finding of the check does not count.
 func triageOf(reviews []Review, subject string, since time.Time) *Review {
 	for i := range slices.Backward(reviews) {
-		if r := &reviews[i]; r.Kind == "triage" && r.Subject == subject && !r.Time.Before(since) {
+		if r := &reviews[i]; r.Kind == "triage" && r.Subject == subject && !r.Time.Before(since) && (r.From.IsZero() || !r.From.Before(since)) {
 			return r
 		}
 	}

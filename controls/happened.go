@@ -215,7 +215,7 @@ func (h *happened) review(seq int64, r *audit.Review) {
 	defer h.mu.Unlock()
 	h.reviews = bounded(append(h.reviews, Review{
 		Time: r.Time, Kind: strings.TrimPrefix(string(r.Kind), "review."), Subject: r.Subject, Verdict: r.Verdict, Owner: r.Owner,
-		Reason: r.Reason, Ticket: r.Ticket, Until: r.Until, Actor: nameOf(&r.Actor), Known: r.Actor.Known, Record: seq,
+		Reason: r.Reason, Ticket: r.Ticket, From: r.From, Until: r.Until, Actor: nameOf(&r.Actor), Known: r.Actor.Known, Record: seq,
 	}), maxReviews)
 }
 

@@ -188,6 +188,7 @@ type Review struct {
 	Owner   string    `json:"owner,omitempty"`
 	Reason  string    `json:"reason,omitempty"`
 	Ticket  string    `json:"ticket,omitempty"`
+	From    time.Time `json:"from,omitzero"`  // of a triage: since when what it is about was there; zero: not said
 	Until   time.Time `json:"until,omitzero"` // how long the verdict stands; zero: for good
 	Actor   string    `json:"actor,omitempty"`
 	Known   string    `json:"actor_known,omitempty"` // how good the actor's name is
