@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
+	"github.com/caddy-soc2/caddy-soc2/audit/export"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/audit/tiles"
 	"github.com/caddy-soc2/caddy-soc2/controls"
@@ -230,7 +231,7 @@ func ofLog(ctx context.Context, log *audit.Log, c *decision.Restored) error {
 		return err
 	}
 	switch {
-	case head.Origin != c.Origin:
+	case export.Visible(head.Origin) != c.Origin:
 		return fmt.Errorf("the copy is of the log %.80q, and this is %q", c.Origin, head.Origin)
 	case c.Size > head.Size:
 		return fmt.Errorf("the copy has %d signed records, and this log's checkpoint signs %d", c.Size, head.Size)
