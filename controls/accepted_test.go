@@ -114,8 +114,14 @@ func TestExceptionInForceIsTaken(t *testing.T) {
 		config, log time.Duration // 0: none
 		want        string
 	}{
-		{0, 0, "none"}, {time.Hour, 0, "config"}, {0, time.Hour, "log"}, {time.Hour, time.Hour, "config"},
-		{-time.Hour, time.Hour, "log"}, {time.Hour, -time.Hour, "config"}, {-time.Hour, -time.Hour, "config expired"}, {0, -time.Hour, "log expired"},
+		{0, 0, "none"},
+		{time.Hour, 0, "config"},
+		{0, time.Hour, "log"},
+		{time.Hour, time.Hour, "config"},
+		{-time.Hour, time.Hour, "log"},
+		{time.Hour, -time.Hour, "config"},
+		{-time.Hour, -time.Hour, "config expired"},
+		{0, -time.Hour, "log expired"},
 	} {
 		tally, settings := NewTally(decided), new(Settings)
 		if c.config != 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,12 +36,12 @@ func (w *watcher) triage(out http.ResponseWriter, r *http.Request, id string) (a
 		return nil, err
 	}
 	defer book.Release()
-	subject, since := "", time.Time{}
+	subject := id
+	var since time.Time
 	if d := controls.Checks().Check(id); d != nil {
 		subject = d.ID
 		since, err = w.found(r.Context(), book.Log(), d.ID, t)
 	} else {
-		subject = id
 		since, err = w.changed(id, t)
 	}
 	if err != nil {
@@ -142,8 +143,8 @@ func (w *watcher) changed(hash string, t *decision.Triage) (time.Time, error) {
 	}
 	var s controls.Server
 	w.tally.Facts(&s)
-	for i := len(s.Changes) - 1; i >= 0; i-- {
-		if c := s.Changes[i]; c.After == hash && len(c.Risks) > 0 {
+	for _, c := range slices.Backward(s.Changes) {
+		if c.After == hash && len(c.Risks) > 0 {
 			return c.Time, nil
 		}
 	}
