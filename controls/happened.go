@@ -210,13 +210,23 @@ func (h *happened) room() {
 	delete(h.upstreams, first.Name)
 }
 
+// review keeps what a person decided, once, in the order of time.
 func (h *happened) review(seq int64, r *audit.Review) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	same := func(o Review) bool {
+		return o.Record == seq && seq > 0 && o.Time.Equal(r.Time) && o.Subject == r.Subject
+	}
+	if slices.ContainsFunc(h.reviews, same) {
+		return
+	}
 	h.reviews = bounded(append(h.reviews, Review{
 		Time: r.Time, Kind: strings.TrimPrefix(string(r.Kind), "review."), Subject: r.Subject, Verdict: r.Verdict, Owner: r.Owner,
 		Reason: r.Reason, Ticket: r.Ticket, From: r.From, Until: r.Until, Actor: nameOf(&r.Actor), Known: r.Actor.Known, Record: seq,
 	}), maxReviews)
+	if n := len(h.reviews); n > 1 && h.reviews[n-1].Time.Before(h.reviews[n-2].Time) {
+		slices.SortStableFunc(h.reviews, func(a, b Review) int { return a.Time.Compare(b.Time) })
+	}
 }
 
 // accessReview keeps that a review of access was signed, once: of a sign-off with

@@ -84,7 +84,7 @@ type watcher struct {
 	saved   string // file that it was written to last, beside the log that has all results
 	facts   facts
 	past    past
-	risks   *audit.Log // of which the accepted risks were read
+	decided *audit.Log // of which it was read what persons decided
 
 	unwritten bool // the last records did not get into the log
 }

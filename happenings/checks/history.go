@@ -44,7 +44,7 @@ func (w *watcher) prepare(ctx context.Context, m *Monitor) {
 		return
 	}
 	defer book.Release()
-	w.readRisks(ctx, book.Log())
+	w.readDecisions(ctx, book.Log())
 	if w.past.done || w.facts.log != nil && w.facts.log != book.Log() {
 		return
 	}

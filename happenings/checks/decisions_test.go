@@ -92,10 +92,10 @@ func listed(t *testing.T, tally *controls.Tally, now time.Time) string {
 	return string(b)
 }
 
-// TestAcceptedRisksAreReadBackFromTheLog has a log of many segments, in few of
+// TestDecisionsAreReadBackFromTheLog has a log of many segments, in few of
 // which a risk was accepted or withdrawn, and a process that starts with it. What
 // it knows then is what the process before knew.
-func TestAcceptedRisksAreReadBackFromTheLog(t *testing.T) {
+func TestDecisionsAreReadBackFromTheLog(t *testing.T) {
 	s := newShelf(t, filepath.Join(t.TempDir(), "log"))
 	now := time.Now().UTC()
 	risk := func(check string, until time.Duration) *audit.Review {
@@ -112,42 +112,43 @@ func TestAcceptedRisksAreReadBackFromTheLog(t *testing.T) {
 	s.enter(t, risk("ENV-003", -time.Hour))
 	s.requests(t, 1000)
 	s.enter(t, risk("CHG-005", time.Hour))
+	s.enter(t, &audit.Review{Time: now.Add(-200 * 24 * time.Hour), Kind: audit.KindReviewTriage, Subject: "AUD-003", Verdict: "incident", Owner: "o", Reason: "r"})
 
-	for deadline := time.Now().Add(30 * time.Second); len(segmentsWithout(s.log.Records(), audit.KindReviewException)) < 4; {
+	for deadline, skipped, read := time.Now().Add(30*time.Second), 0, 0; skipped == 0 || read == 0; {
 		if time.Now().After(deadline) {
-			t.Fatal("the segments are not sealed after 30 s")
+			t.Fatalf("of the sealed segments %d are read and %d are not, after 30 s", read, skipped)
 		}
-		s.requests(t, 1)
-	}
-	skipped, read := 0, 0
-	for _, without := range segmentsWithout(s.log.Records(), audit.KindReviewException) {
-		if without {
-			skipped++
-		} else {
-			read++
+		s.requests(t, 200)
+		skipped, read = 0, 0
+		for _, without := range segmentsWithout(s.log.Records(), reviews) {
+			if without {
+				skipped++
+			} else {
+				read++
+			}
 		}
-	}
-	if skipped == 0 || read == 0 {
-		t.Errorf("of the sealed segments %d are read and %d are not", read, skipped)
 	}
 
 	w := &watcher{tally: controls.NewTally(now)}
-	w.readRisks(t.Context(), s.log)
+	w.readDecisions(t.Context(), s.log)
 	got, want := listed(t, w.tally, now), listed(t, s.tally, now)
 	if got != want || strings.Count(got, `"state":"in_force"`) != 2 || strings.Count(got, `"state":"withdrawn"`) != 1 || strings.Count(got, `"state":"expired"`) != 1 {
 		t.Errorf("read back\n%s\nknown\n%s", got, want)
 	}
 	other := newShelf(t, filepath.Join(t.TempDir(), "log"))
-	w.readRisks(t.Context(), other.log)
+	w.readDecisions(t.Context(), other.log)
 	if list := w.tally.Accepted(now); len(list) != 0 {
 		t.Errorf("another log accepts %+v", list)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	w.readRisks(ended, s.log)
-	w.readRisks(t.Context(), s.log)
+	w.readDecisions(ended, s.log)
+	w.readDecisions(t.Context(), s.log)
 	if got := listed(t, w.tally, now); got != want {
 		t.Errorf("after a configuration that was replaced while it read: %s", got)
+	}
+	if list := w.tally.Reviews(); len(list) != 1 || list[0].Subject != "AUD-003" {
+		t.Errorf("a triage that was read twice: %+v", list)
 	}
 }
 
