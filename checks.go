@@ -113,7 +113,14 @@ func (a *App) CheckReport() *controls.Report { return checks.Last() }
 // RunChecks implements evidence.Controller.
 func (a *App) RunChecks(ctx context.Context) (*controls.Report, error) { return a.monitor.Demand(ctx) }
 
+// Findings implements evidence.Decider.
+func (a *App) Findings() *checks.FindingList { return checks.Findings() }
+
+// Exceptions implements evidence.Decider.
+func (a *App) Exceptions() *checks.ExceptionList { return checks.Exceptions(time.Now()) }
+
 var (
 	_ checks.App          = (*App)(nil)
 	_ evidence.Controller = (*App)(nil)
+	_ evidence.Decider    = (*App)(nil)
 )

@@ -35,6 +35,7 @@ verifier key; it is evidence for an auditor, not an attestation.`,
 				exportCommand(), populationsCommand(), sampleCommand(), reconcileCommand(), limitCommand(), openCommand(), pseudonymCommand(), apiKeyCommand(), keyCommand(), forgetCommand(), holdCommand(),
 				healthcheckCommand(), boundaryCommand(), upstreamsCommand(), headersCommand(),
 				accessCommand(), reportCommand(), packCommand(), checkCommand(), explainCommand(), criteriaCommand(),
+				findingsCommand(), triageCommand(), acceptCommand(), drillCommand(),
 				dockerfileCommand(), sbomCommand())
 		},
 	})

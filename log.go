@@ -240,7 +240,7 @@ func (s *sharedLog) configure(a *App) error {
 	return nil
 }
 
-var _ ledger.Book = (*sharedLog)(nil)
+var _ ledger.Numbered = (*sharedLog)(nil)
 
 // Write implements ledger.Book.
 func (s *sharedLog) Write(r audit.Body, wait bool) error {
@@ -250,6 +250,17 @@ func (s *sharedLog) Write(r audit.Body, wait bool) error {
 	}
 	checks.Happened(r)
 	return err
+}
+
+// Enter implements ledger.Numbered.
+func (s *sharedLog) Enter(r *audit.Review) (seq int64, err error) {
+	seq, err = s.appendAs(r, s.instance, true)
+	if err != nil {
+		s.miss(err, audit.Missed{Other: 1})
+		return seq, err
+	}
+	checks.Decided(seq, r)
+	return seq, nil
 }
 
 // Log implements ledger.Book.
@@ -266,18 +277,22 @@ var bodies = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }
 // appendNow encodes and appends a record, and waits for it to be durable if
 // wait is set.
 func (s *sharedLog) appendNow(r audit.Body, instance string, wait bool) error {
+	_, err := s.appendAs(r, instance, wait)
+	return err
+}
+
+// appendAs is appendNow that returns the record's index.
+func (s *sharedLog) appendAs(r audit.Body, instance string, wait bool) (seq int64, err error) {
 	buf, _ := bodies.Get().(*[]byte)
 	defer bodies.Put(buf)
 	*buf = r.AppendBody((*buf)[:0], instance)
-	var err error
 	if wait {
 		began := time.Now()
-		_, err = s.get().Append(context.Background(), *buf)
+		seq, err = s.get().Append(context.Background(), *buf)
 		metrics.Durable(time.Since(began))
-	} else {
-		_, err = s.get().Enqueue(context.Background(), *buf)
+		return seq, err
 	}
-	return err
+	return s.get().Enqueue(context.Background(), *buf)
 }
 
 // record appends the record of a request. It ends what begin began.

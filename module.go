@@ -19,6 +19,7 @@
 //	admin.api.soc2                serves the evidence on the admin API
 //	admin.api.soc2_access         shows policies, opens and closes break-glass
 //	admin.api.soc2_changes        records the calls of the admin API and what they change
+//	admin.api.soc2_findings       takes the triage of findings, accepted risks and drills
 //	admin.api.soc2_limits         shows and changes what keys have spent, there
 //	admin.api.soc2_lockouts       lists who is locked out, and lets in again
 package soc2
@@ -61,6 +62,7 @@ func init() {
 	caddy.RegisterModule(new(access.Admin))
 	caddy.RegisterModule(new(evidence.Handler))
 	caddy.RegisterModule(new(evidence.Admin))
+	caddy.RegisterModule(new(checks.Admin))
 	caddy.RegisterModule(new(witness.Handler))
 	caddy.RegisterModule(new(identity.Handler))
 	caddy.RegisterModule(new(identity.Provider))

@@ -62,7 +62,7 @@ func adminExamples() []Body {
 		},
 		&Review{
 			Time: when, Kind: KindReviewException, Actor: admin, Subject: "UPS-004", Verdict: "accepted", Owner: "platform-team",
-			Until: time.Date(2027, 1, 31, 0, 0, 0, 0, time.UTC), Ticket: "RISK-7", Reason: "single node", Seq: 1_048_822,
+			Until: time.Date(2027, 1, 31, 0, 0, 0, 0, time.UTC), Ticket: "RISK-7", Reason: "single node", Approver: "carol@example.com",
 		},
 	}
 }

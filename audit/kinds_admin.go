@@ -220,13 +220,16 @@ type Review struct {
 	Subject string    // finding, check, review or drill that it is about
 	Verdict string    // incident, benign, accepted, rejected, passed, failed, …
 	Owner   string    // who is to act, or bears the risk
-	From    time.Time // first moment of the period that was reviewed
+	From    time.Time // first moment of the period that was reviewed; of a triage, since when the finding was there
 	To      time.Time // and the end of it
 	Until   time.Time // when it expires
 	Ticket  string
 	Reason  string
 	Seq     int64    // index of the record that it answers
 	Files   []string // SHA-256 and name of what was looked at
+
+	Approver string // who accepted the risk, as stated
+	Figures  JSON   // what a drill measured
 	Shortened
 }
 
@@ -252,5 +255,7 @@ func (r *Review) members(c *coder) {
 	c.text("reason", &r.Reason, maxValue)
 	count(c, "answers", &r.Seq)
 	c.list("files", &r.Files, maxItems)
+	c.text("approver", &r.Approver, maxText)
+	c.json("figures", &r.Figures)
 	c.end(&r.Shortened)
 }

@@ -238,6 +238,8 @@ func asRead(body Body) Body {
 		b.Findings.Value = appendSafe(nil, b.Findings.Value)
 	case *AccessReview:
 		b.Decisions.Value = appendSafe(nil, b.Decisions.Value)
+	case *Review:
+		b.Figures.Value = appendSafe(nil, b.Figures.Value)
 	case *Rollup:
 		b.Requests.Value = appendSafe(nil, b.Requests.Value)
 	case *LogOpen:

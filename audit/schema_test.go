@@ -136,7 +136,7 @@ func TestSchemaHasTheMembersOfTheEncoder(t *testing.T) {
 			t.Fatal(err)
 		}
 		membersOf(record, "", func(path string) { written[path] = true })
-		for _, name := range []string{"diff", "evidence", "requests", "findings", "decisions"} { // a record has either the value or its hash
+		for _, name := range []string{"diff", "evidence", "requests", "findings", "decisions", "figures"} { // a record has either the value or its hash
 			if _, number := record[name].(float64); written[name] && !number {
 				written[name+"_bytes"], written[name+"_sha256"] = true, true
 			}

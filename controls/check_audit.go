@@ -334,12 +334,17 @@ func triaged(e *eval) {
 			e.wake(due)
 			continue
 		}
-		done := false
-		for _, r := range s.Reviews {
-			done = done || r.Kind == "triage" && r.Subject == d.ID && !r.Time.Before(since)
-		}
-		if x := e.settings.exception(d.ID); !done && (x == nil || !e.s.Time.Before(x.Until)) {
+		last := triageOf(s.Reviews, d.ID, since)
+		accepted := e.s.waiver(e.settings, d.ID)
+		switch {
+		case accepted != nil && !accepted.Expired:
+			e.wake(accepted.Until)
+		case last == nil:
 			e.add(Evidence{Where: d.ID, What: "fails and was not triaged", Time: since})
+		case !last.stands(e.s.Time):
+			e.add(Evidence{Where: d.ID, What: "fails, and its triage stood until " + last.Until.UTC().Format(time.RFC3339), Time: since})
+		case !last.Until.IsZero():
+			e.wake(last.Until)
 		}
 	}
 	e.conclude("critical checks that fail")

@@ -55,7 +55,9 @@ func (t *Tally) Happened(body audit.Body, old bool) {
 	case *audit.UpstreamChange:
 		h.upstream(r)
 	case *audit.Review:
-		h.review(r)
+		t.Decided(0, r, true)
+	case *audit.AccessReview:
+		h.accessReview(r)
 	case *audit.DockerfileCheck:
 		h.dockerfile(r)
 	case *audit.LimitChange:
@@ -208,10 +210,37 @@ func (h *happened) room() {
 	delete(h.upstreams, first.Name)
 }
 
-func (h *happened) review(r *audit.Review) {
+// review keeps what a person decided, once, in the order of time.
+func (h *happened) review(seq int64, r *audit.Review) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.reviews = bounded(append(h.reviews, Review{r.Time, strings.TrimPrefix(string(r.Kind), "review."), r.Subject, r.Verdict}), maxReviews)
+	same := func(o Review) bool {
+		return o.Record == seq && seq > 0 && o.Time.Equal(r.Time) && o.Subject == r.Subject
+	}
+	if slices.ContainsFunc(h.reviews, same) {
+		return
+	}
+	h.reviews = bounded(append(h.reviews, Review{
+		Time: r.Time, Kind: strings.TrimPrefix(string(r.Kind), "review."), Subject: r.Subject, Verdict: r.Verdict, Owner: r.Owner,
+		Reason: r.Reason, Ticket: r.Ticket, From: r.From, Until: r.Until, Actor: nameOf(&r.Actor), Known: r.Actor.Known, Record: seq,
+	}), maxReviews)
+	if n := len(h.reviews); n > 1 && h.reviews[n-1].Time.Before(h.reviews[n-2].Time) {
+		slices.SortStableFunc(h.reviews, func(a, b Review) int { return a.Time.Compare(b.Time) })
+	}
+}
+
+// accessReview keeps that a review of access was signed, once: of a sign-off with
+// several records the last.
+func (h *happened) accessReview(r *audit.AccessReview) {
+	if r.Part != r.Parts {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reviews = bounded(append(h.reviews, Review{
+		Time: r.Time, Kind: "access", Subject: r.Document, Verdict: "signed", Owner: r.Reviewer, Reason: r.Reason, Ticket: r.Ticket,
+		Actor: nameOf(&r.Actor), Known: r.Actor.Known,
+	}), maxReviews)
 }
 
 // dockerfile keeps the newest verdict of each.

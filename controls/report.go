@@ -25,6 +25,10 @@ type Waiver struct {
 	Approver string    `json:"approver"`
 	Until    time.Time `json:"until"`
 	Expired  bool      `json:"expired,omitempty"`
+
+	// Of one that a record of the log says, and not the configuration.
+	Owner  string `json:"owner,omitempty"`
+	Record int64  `json:"record_seq,omitempty"`
 }
 
 // Finding is the result of one check.
@@ -143,11 +147,8 @@ func runOne(d *Definition, s *Snapshot, settings *Settings, view *view) Finding 
 	if f.Result != Pass && f.Result != NotApplicable {
 		f.Remediation = d.Remediation
 	}
-	if x := settings.exception(d.ID); x != nil {
-		f.Exception = &Waiver{Reason: x.Reason, Approver: x.Approver, Until: x.Until.UTC(), Expired: !s.Time.Before(x.Until)}
-		if !f.Exception.Expired {
-			f.next = sooner(f.next, x.Until)
-		}
+	if f.Exception = s.waiver(settings, d.ID); f.Accepted() {
+		f.next = sooner(f.next, f.Exception.Until)
 	}
 	return f
 }

@@ -38,6 +38,7 @@ type Server struct {
 	Certificates *[]Certificate       `json:"certificates"`          // in use; nil: not looked at yet
 	Upstreams    []Upstream           `json:"upstreams,omitempty"`   // that were watched
 	Reviews      []Review             `json:"reviews,omitempty"`     // oldest first
+	Accepted     []Acceptance         `json:"accepted,omitempty"`    // the newest of each check that was not withdrawn
 	Dockerfiles  []Dockerfile         `json:"dockerfiles,omitempty"` // the newest verdict on each that was recorded
 	Process      *Process             `json:"process,omitempty"`
 	Second       *Count               `json:"second,omitempty"`  // second count of requests
@@ -181,9 +182,17 @@ type Phase struct {
 // Review is what a person decided.
 type Review struct {
 	Time    time.Time `json:"time"`
-	Kind    string    `json:"kind"` // triage, drill, exception, signoff
+	Kind    string    `json:"kind"` // triage, drill, signoff, access (sign-off of a review of access)
 	Subject string    `json:"subject"`
 	Verdict string    `json:"verdict"`
+	Owner   string    `json:"owner,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
+	Ticket  string    `json:"ticket,omitempty"`
+	From    time.Time `json:"from,omitzero"`  // of a triage: since when what it is about was there; zero: not said
+	Until   time.Time `json:"until,omitzero"` // how long the verdict stands; zero: for good
+	Actor   string    `json:"actor,omitempty"`
+	Known   string    `json:"actor_known,omitempty"` // how good the actor's name is
+	Record  int64     `json:"record_seq,omitempty"`  // index of the record; 0: not known
 }
 
 // Dockerfile is the newest verdict on the image of a stage.

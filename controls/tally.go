@@ -33,6 +33,7 @@ type Tally struct {
 	full      bool
 
 	happened happened
+	accepted accepted
 }
 
 // rules are the settings that decide what is counted.
@@ -327,4 +328,5 @@ func (t *Tally) Facts(s *Server) {
 	}
 	t.mu.Unlock()
 	t.happened.facts(s)
+	s.Accepted = newest(t.accepted.all())
 }

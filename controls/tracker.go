@@ -113,9 +113,18 @@ func (f *Finding) record(r *Report, was State) *audit.CheckTransition {
 		Config: r.Config, Threshold: thresholdText(f), Evidence: audit.JSON{Value: f.EvidenceJSON()},
 	}
 	if f.Accepted() {
-		c.Exception = fmt.Sprintf("%s, accepted by %s until %s", f.Exception.Reason, f.Exception.Approver, f.Exception.Until.Format(time.RFC3339))
+		c.Exception = f.Exception.text()
 	}
 	return c
+}
+
+// text names an exception. One of the log is told by its record, because its
+// reason may be longer than what a transition keeps.
+func (w *Waiver) text() string {
+	if w.Record == 0 {
+		return fmt.Sprintf("%s, accepted by %s until %s", w.Reason, w.Approver, w.Until.Format(time.RFC3339))
+	}
+	return fmt.Sprintf("record %d until %s, accepted by %s: %s", w.Record, w.Until.Format(time.RFC3339), w.Approver, w.Reason)
 }
 
 func thresholdText(f *Finding) string {

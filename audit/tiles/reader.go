@@ -117,6 +117,16 @@ func (r Reader) Prove(ctx context.Context, index int64) (tlog.RecordProof, error
 	return tlog.ProveRecord(r.Size, index, &nodes{ctx: ctx, reader: r, tiles: map[tree.Tile][]tree.Hash{}})
 }
 
+// Consistency returns the proof that the tree of the first records before is a
+// beginning of the reader's (RFC 6962, section 2.1.2).
+func (r Reader) Consistency(ctx context.Context, before int64) (tlog.TreeProof, error) {
+	proof, err := tlog.ProveTree(r.Size, before, &nodes{ctx: ctx, reader: r, tiles: map[tree.Tile][]tree.Hash{}})
+	if err != nil {
+		return nil, fmt.Errorf("proving that %d records are the first of %d: %w", before, r.Size, err)
+	}
+	return proof, nil
+}
+
 // Root returns the hash of the tree's head (RFC 6962, section 2.1), from tiles
 // and, where there are none, from records. It does not know whether they are
 // true: compare it with what a checkpoint signs.

@@ -58,6 +58,8 @@ var endpoints = map[string]string{
 	"check":          "checks/{id}",
 	"criteria":       "criteria",
 	"criterion":      "criteria/{id}",
+	"findings":       "findings",
+	"exceptions":     "exceptions",
 	"openapi":        "openapi.json",
 	"populations":    "populations?from={time}&to={time}&count={best-exact-or-none}",
 	"population":     "populations/{name}?from={time}&to={time}&format={json-csv-ndjson-or-ocsf}&limit={number}&cursor={cursor}",
@@ -108,7 +110,7 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, path string) {
 			a.record(w, r, src, ref)
 			return
 		}
-		if a.controls(w, r, src, path) || a.populations(w, r, src, path) || a.proofs(w, r, src, path) {
+		if a.controls(w, r, src, path) || a.findings(w, r, src, path) || a.populations(w, r, src, path) || a.proofs(w, r, src, path) {
 			return
 		}
 		a.static(w, r, path)

@@ -129,6 +129,8 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 		"/checks/{id}":                   {"/checks/TLS-001", "/checks/NONE"},
 		"/criteria":                      {"/criteria"},
 		"/criteria/{id}":                 {"/criteria/CC6.1", "/criteria/x"},
+		"/findings":                      {"/findings"},
+		"/exceptions":                    {"/exceptions"},
 		"/upstreams":                     {"/upstreams", "/upstreams?from=x"},
 		"/populations":                   {"/populations", "/populations?count=none", "/populations?count=exact&from=2020-01-01&to=2100-01-01", "/populations?from=2100-01-01"},
 		"/populations/{name}":            {"/populations/requests", "/populations/principals", "/populations/requests?limit=2", "/populations/lockouts", "/populations/requests?from=2000-01-01&to=2001-01-01", "/populations/nothing", "/populations/requests?cursor=x"},

@@ -26,6 +26,8 @@ var routes = []route{
 	{pattern: "/v1/checks/{id}", least: Viewer, resource: "checks", state: true},
 	{pattern: "/v1/criteria", least: Viewer, resource: "criteria", state: true},
 	{pattern: "/v1/criteria/{id}", least: Viewer, resource: "criteria", state: true},
+	{pattern: "/v1/findings", least: Viewer, resource: "findings", state: true},
+	{pattern: "/v1/exceptions", least: Viewer, resource: "exceptions", state: true},
 	{pattern: "/v1/upstreams", least: Viewer, resource: "upstreams"},
 	{pattern: "/v1/populations", least: Viewer, resource: "populations"},
 	{pattern: "/v1/populations/{name}", least: Auditor, resource: "population"},

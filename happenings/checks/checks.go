@@ -84,6 +84,7 @@ type watcher struct {
 	saved   string // file that it was written to last, beside the log that has all results
 	facts   facts
 	past    past
+	decided *audit.Log // of which it was read what persons decided
 
 	unwritten bool // the last records did not get into the log
 }
@@ -111,6 +112,9 @@ func Request(ev *audit.Event, sent http.Header) {
 
 // Happened counts what a record says.
 func Happened(body audit.Body) { shared.tally.Happened(body, false) }
+
+// Decided counts what a person decided, of which the record has an index.
+func Decided(seq int64, r *audit.Review) { shared.tally.Decided(seq, r, false) }
 
 // Last returns the report of the last run; nil before the first.
 func Last() *controls.Report { return shared.report.Load() }
@@ -223,18 +227,19 @@ func (m *Monitor) run(ctx context.Context) {
 	}
 	m.watcher.prepare(ctx, m)
 	m.make(ctx, controls.TriggerStart)
-	var due time.Time
+	due := time.NewTimer(again)
+	defer due.Stop()
 	plan := func(after time.Duration) {
-		now := time.Now()
-		due = now.Add(after)
-		if r := m.watcher.report.Load(); r != nil && !r.Next().IsZero() && r.Next().Before(due) {
-			due = now.Add(r.Next().Sub(now)) // by the monotonic clock: the other one may be set back
+		if r := m.watcher.report.Load(); r != nil && !r.Next().IsZero() { // the timer has the monotonic clock: the other one may be set back
+			after = min(after, max(0, time.Until(r.Next())))
 		}
+		due.Reset(after)
 	}
 	plan(again)
 	tick := time.NewTicker(glance)
 	defer tick.Stop()
 	var last time.Time
+	spaced := func() bool { pause := spacing - time.Since(last); return pause <= 0 || wait(ctx, pause) }
 	for {
 		select {
 		case <-ctx.Done():
@@ -242,14 +247,16 @@ func (m *Monitor) run(ctx context.Context) {
 		case answer := <-m.ask:
 			answer <- m.make(ctx, controls.TriggerDemand)
 		case <-m.woken:
-			if pause := spacing - time.Since(last); pause > 0 && !wait(ctx, pause) {
+			if !spaced() {
 				return
 			}
 			m.make(ctx, controls.TriggerChange)
 		case now := <-tick.C:
 			m.watcher.glance(now)
-			if now.Before(due) {
-				continue
+			continue
+		case <-due.C:
+			if !spaced() {
+				return
 			}
 			m.make(ctx, controls.TriggerInterval)
 		}

@@ -44,11 +44,27 @@ func (w *watcher) prepare(ctx context.Context, m *Monitor) {
 		return
 	}
 	defer book.Release()
+	w.readDecisions(ctx, book.Log())
 	if w.past.done || w.facts.log != nil && w.facts.log != book.Log() {
 		return
 	}
 	w.facts.use(book.Log(), time.Now())
 	w.readBack(ctx, book.Log().Records())
+}
+
+// happening is what a record of the past says.
+type happening struct {
+	seq  int64
+	body audit.Body
+}
+
+// takeUp counts it.
+func (h happening) takeUp(t *controls.Tally) {
+	if r, ok := h.body.(*audit.Review); ok {
+		t.Decided(h.seq, r, true)
+		return
+	}
+	t.Happened(h.body, true)
 }
 
 // past is how far reading back has come. A configuration that is replaced leaves
@@ -62,7 +78,7 @@ type past struct {
 	requests int
 	from     time.Time // time of the oldest record that was looked at
 	since    time.Time // and of the oldest request that was counted
-	bodies   []audit.Body
+	bodies   []happening
 }
 
 // readBack counts what the log has of the time before the process, from the
@@ -84,7 +100,7 @@ func (w *watcher) readBack(ctx context.Context, dir records.Dir) {
 			return true // an earlier configuration has looked at it
 		}
 		p.n, p.reached = p.n+1, seq
-		return p.look(w.tally, record, horizon)
+		return p.look(w.tally, seq, record, horizon)
 	})
 	p.took += time.Since(now)
 	if ctx.Err() != nil && !all {
@@ -97,8 +113,8 @@ func (w *watcher) readBack(ctx context.Context, dir records.Dir) {
 	if all {
 		p.from = horizon // there is nothing older, or nothing that checks look at
 	}
-	for _, body := range slices.Backward(p.bodies) {
-		w.tally.Happened(body, true)
+	for _, h := range slices.Backward(p.bodies) {
+		h.takeUp(w.tally)
 	}
 	w.tally.Past(p.since)
 	w.tally.ReadBack(p.from)
@@ -106,7 +122,7 @@ func (w *watcher) readBack(ctx context.Context, dir records.Dir) {
 }
 
 // look takes up a record. It reports whether older ones matter.
-func (p *past) look(tally *controls.Tally, record []byte, horizon time.Time) bool {
+func (p *past) look(tally *controls.Tally, seq int64, record []byte, horizon time.Time) bool {
 	isRequest := string(records.Kind(record)) == string(audit.KindRequest)
 	if isRequest && p.requests >= backRequests {
 		return true
@@ -128,7 +144,7 @@ func (p *past) look(tally *controls.Tally, record []byte, horizon time.Time) boo
 		tally.Request(ev, nil)
 		return true
 	}
-	p.bodies = append(p.bodies, r.Body)
+	p.bodies = append(p.bodies, happening{seq, r.Body})
 	return true
 }
 

@@ -39,6 +39,15 @@ type Book interface {
 	Log() *audit.Log
 }
 
+// Numbered is a Book that says which index a record has.
+type Numbered interface {
+	Book
+
+	// Enter appends a record, waits until it is durable and returns its index.
+	// With audit.ErrStalled the record may become durable later.
+	Enter(r *audit.Review) (seq int64, err error)
+}
+
 // slot holds a Book. An atomic.Value wants all its values to be of one type.
 type slot struct{ Book }
 
