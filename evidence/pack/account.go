@@ -31,6 +31,9 @@ type Account struct {
 	took    int64          // its duration
 	closed  string         // time of a log.close that no log.open has followed
 	segment map[int64]bool // whose rollup was counted
+
+	spans *spans // of the one check that is followed; nil: all that there is is counted
+	cause *Cause // the record that is being added, if it can change a state
 }
 
 type selector struct {
@@ -105,7 +108,7 @@ func (a *Account) Add(seq int64, record []byte) error {
 	if d, ok := r.Number(member.Duration); ok && d > 0 {
 		a.took = d
 	}
-	if at < a.from || at >= a.to {
+	if at < a.from || at >= a.to || a.spans != nil {
 		return nil
 	}
 	a.Records++
@@ -285,6 +288,9 @@ func (a *Account) End() (Figures, error) {
 		a.Upstreams[id] = line
 	}
 	slices.SortFunc(a.Gaps, byTime)
+	if a.spans != nil {
+		return a.Figures, a.spans.ended(a)
+	}
 	return a.Figures, nil
 }
 

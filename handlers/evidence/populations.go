@@ -51,8 +51,11 @@ func (a *API) populations(w http.ResponseWriter, r *http.Request, src Source, pa
 	}
 	var err error
 	if q.inquiry, err = parseInquiry(r.URL.RawQuery, a.now(), names...); err != nil {
-		problem(w, r, http.StatusBadRequest, sentence(err))
+		badQuery(w, r, err)
 		return true
+	}
+	if q.p != nil {
+		q.of = q.p.Name
 	}
 	a.inquire(q, src, serve)
 	return true
@@ -66,13 +69,16 @@ type inquest struct {
 	r   *http.Request
 	ctx context.Context //nolint:containedctx // of the request
 	p   *population.Population
+	of  string // what is asked for, in cursors and in records of reads
 	log *population.Log
+	src Source
 }
 
 // inquire opens the log for a request, as its newest checkpoint signs it, and
 // answers it when its turn has come.
 func (a *API) inquire(q *inquest, src Source, serve func(*inquest)) {
 	log := src.Log()
+	q.src = src
 	head, err := log.Head()
 	if err == nil {
 		q.log, err = population.From(log.Records(), tiles.Head{Note: head.Note, Size: head.Size, Tree: head.Tree}, log.Key().Public())
@@ -94,8 +100,8 @@ func (a *API) inquire(q *inquest, src Source, serve func(*inquest)) {
 	defer context.AfterFunc(a.ending(), cancel)()
 	q.ctx = ctx
 	if q.cursor.size > 0 {
-		if q.cursor.of != mark(q.p, q.period) {
-			problem(q.w, q.r, http.StatusBadRequest, "The cursor is of another population or period: begin again without one.")
+		if q.cursor.of != mark(q.of, q.period) {
+			problemOf(q.w, q.r, http.StatusBadRequest, "cursor", "The cursor is of another question or period: begin again without one.")
 			return
 		}
 		if q.log, err = q.log.At(ctx, q.cursor.size); err != nil {
@@ -116,8 +122,12 @@ func (q *inquest) options() population.Options {
 // failed answers that something cannot be had.
 func (q *inquest) failed(err error) {
 	switch {
+	case errors.Is(q.ctx.Err(), context.DeadlineExceeded):
+		problem(q.w, q.r, http.StatusServiceUnavailable, "It takes longer than "+documentTime.String()+" to read so much of the log: ask for a shorter period.")
 	case q.ctx.Err() != nil: // nobody waits for the answer, or the server stops
 		problem(q.w, q.r, http.StatusServiceUnavailable, "The server is stopping.")
+	case errors.Is(err, population.ErrOption) && q.cursor.size > 0:
+		problemOf(q.w, q.r, http.StatusBadRequest, "cursor", sentence(err))
 	case errors.Is(err, population.ErrOption):
 		problem(q.w, q.r, http.StatusBadRequest, sentence(err))
 	default:
@@ -129,8 +139,12 @@ func (q *inquest) failed(err error) {
 // (RFC 9110, section 13.1.2). The entity tag is the tree's head: what is asked of
 // one tree is always the same, but for what the clock says of a period that is
 // not over.
-func (q *inquest) fresh() bool {
-	etag := `"` + strconv.FormatInt(q.log.Head.Size, 10) + "-" + hex.EncodeToString(q.log.Head.Root[:12]) + `"`
+func (q *inquest) fresh() bool { return q.freshWith("") }
+
+// freshWith is fresh for an answer that stands on something else too, which more
+// names.
+func (q *inquest) freshWith(more string) bool {
+	etag := `"` + strconv.FormatInt(q.log.Head.Size, 10) + "-" + hex.EncodeToString(q.log.Head.Root[:12]) + more + `"`
 	secure(q.w.Header())
 	q.w.Header().Set("ETag", etag)
 	if tiles.Matches(q.r.Header.Values("If-None-Match"), etag) {
@@ -207,11 +221,28 @@ func (q *inquest) rows() {
 	if q.fresh() {
 		return
 	}
-	if q.format == "json" {
+	switch {
+	case q.format == "json" && q.r.Method == http.MethodHead:
+		q.counts()
+	case q.format == "json":
 		q.page()
+	default:
+		q.stream()
+	}
+}
+
+// counts answers HEAD: how many rows there are, whatever the page would hold.
+func (q *inquest) counts() {
+	bare := q.options()
+	bare.Bare = true
+	result, err := population.Rows(q.ctx, q.log, bare, func(*population.Row) error { return nil })
+	if err != nil {
+		q.failed(err)
 		return
 	}
-	q.stream()
+	q.head(result)
+	q.w.Header().Set("Content-Type", typeJSON)
+	q.w.WriteHeader(http.StatusOK)
 }
 
 // page answers with a page of rows.
@@ -221,7 +252,7 @@ func (q *inquest) page() {
 	last := ""
 	result, err := population.Rows(q.ctx, q.log, q.options(), func(row *population.Row) error {
 		if n == q.limit || body.Len() > 4<<20 {
-			next = cursor{q.log.Head.Size, mark(q.p, q.period), last}.String()
+			next = cursor{q.log.Head.Size, mark(q.of, q.period), last}.String()
 			return population.ErrStop
 		}
 		if n > 0 {
@@ -263,7 +294,7 @@ func (q *inquest) stream() {
 	bare := q.options()
 	bare.Bare = true
 	if q.format == ocsf.Format && q.p.Derived {
-		problem(q.w, q.r, http.StatusBadRequest, "The rows of "+q.p.Name+" are not records, of which OCSF has events: ask for csv or ndjson.")
+		problemOf(q.w, q.r, http.StatusBadRequest, "format", "The rows of "+q.p.Name+" are not records, of which OCSF has events: ask for csv or ndjson.")
 		return
 	}
 	result, err := population.Rows(q.ctx, q.log, bare, func(*population.Row) error { return nil })
@@ -328,7 +359,7 @@ func (q *inquest) provenance() {
 // sample answers with a sample.
 func (q *inquest) sample() {
 	if err := population.CheckSeed(q.seed); err != nil {
-		problem(q.w, q.r, http.StatusBadRequest, sentence(err))
+		problemOf(q.w, q.r, http.StatusBadRequest, "seed", sentence(err))
 		return
 	}
 	if q.fresh() {
@@ -374,8 +405,15 @@ func (a *API) proofs(w http.ResponseWriter, r *http.Request, src Source, path st
 		return n
 	}
 	first, second := number(names[0], -1), number(names[1], head.Size)
+	blame := names[1]
+	if first < 0 || names[0] == "from" && first == 0 {
+		blame = names[0]
+	}
+	for name := range values {
+		blame = name[:min(len(name), maxName)]
+	}
 	if inclusion := names[0] == "seq"; first < 0 || second < 0 || len(values) > 0 || first > second || inclusion && first == second || !inclusion && first == 0 || second > head.Size {
-		problem(w, r, http.StatusBadRequest, fmt.Sprintf("The query has %s and %s, by default the newest size, %d, that is signed: numbers, the first smaller than the second.", names[0], names[1], head.Size))
+		problemOf(w, r, http.StatusBadRequest, blame, fmt.Sprintf("The query has %s and %s, by default the newest size, %d, that is signed: numbers, the first smaller than the second.", names[0], names[1], head.Size))
 		return true
 	}
 	var hashes any
