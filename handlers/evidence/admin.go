@@ -5,6 +5,8 @@ import (
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-soc2/caddy-soc2/happenings/changes"
 )
 
 // adminBase is the path of the evidence on the admin API.
@@ -26,20 +28,20 @@ func (*Admin) CaddyModule() caddy.ModuleInfo {
 func (*Admin) Routes() []caddy.AdminRoute {
 	api := NewAPI(activeSource)
 	api.ending = activeEnding
-	return []caddy.AdminRoute{{
-		Pattern: adminBase + "/",
-		Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-			path, ok := below(r.URL.Path, adminBase+apiVersion)
-			if !ok {
-				notFound(w, r)
-				return nil
-			}
-			if !keeping(w, r, path) && !checking(w, r, path) && !reporting(w, r, path) {
-				api.Serve(w, r, path)
-			}
+	serve := caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		path, ok := below(r.URL.Path, adminBase+apiVersion)
+		if !ok {
+			notFound(w, r)
 			return nil
-		}),
-	}}
+		}
+		if !keeping(w, r, path) && !checking(w, r, path) && !reporting(w, r, path) {
+			api.Serve(w, r, path)
+		}
+		return nil
+	})
+	// What lies below paths of another module has patterns of its own.
+	return append([]caddy.AdminRoute{{Pattern: adminBase + "/", Handler: serve}},
+		changes.Routes(serve, adminBase+apiVersion+"/access/matrix", adminBase+apiVersion+"/access/principals")...)
 }
 
 // activeSource returns the app of the configuration that runs. It is asked for

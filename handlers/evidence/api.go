@@ -20,8 +20,11 @@ const lookups = 2
 // API serves the log's head, records and state as REST resources, wherever it
 // is mounted.
 type API struct {
-	source  func() (Source, error)
-	now     func() time.Time
+	source func() (Source, error)
+	now    func() time.Time
+
+	patience time.Duration // for an answer that is computed from a period
+
 	ending  func() context.Context // ends when requests that go on for ever must
 	slots   chan struct{}          // held by a request that reads records
 	streams chan struct{}          // held by a request that is sent records
@@ -33,7 +36,7 @@ type API struct {
 // request.
 func NewAPI(source func() (Source, error)) *API {
 	a := &API{
-		source: source, now: time.Now, ending: context.Background,
+		source: source, now: time.Now, patience: documentTime, ending: context.Background,
 		slots: make(chan struct{}, lookups), streams: make(chan struct{}, streams), exports: make(chan struct{}, exports),
 	}
 	a.tiles = tiles.New(tiles.Handler{
@@ -56,6 +59,7 @@ var endpoints = map[string]string{
 	"boundary":       "boundary",
 	"checks":         "checks",
 	"check":          "checks/{id}",
+	"check_history":  "checks/{id}/history?from={time}&to={time}&limit={number}&cursor={cursor}",
 	"criteria":       "criteria",
 	"criterion":      "criteria/{id}",
 	"openapi":        "openapi.json",
@@ -66,6 +70,18 @@ var endpoints = map[string]string{
 	"log_inclusion":  "log/proof/inclusion?seq={index}&size={number}",
 	"log_consistent": "log/proof/consistency?from={size}&to={size}",
 	"upstreams":      "upstreams?from={time}&to={time}",
+	"certificates":   "certificates?from={time}&to={time}&limit={number}&cursor={cursor}",
+	"config":         "config/current",
+	"config_changes": "config/changes?from={time}&to={time}&limit={number}&cursor={cursor}",
+	"config_change":  "config/changes/{index}",
+	"config_version": "config/versions/{sha256}",
+	"access_matrix":  "access/matrix?from={time}&to={time}",
+	"access_used_by": "access/principals?from={time}&to={time}&limit={number}&cursor={cursor}",
+	"oscal_catalog":  "oscal/catalog?from={time}&to={time}",
+	"oscal_define":   "oscal/component-definition?from={time}&to={time}",
+	"oscal_results":  "oscal/assessment-results?from={time}&to={time}",
+	"report":         "report?from={time}&to={time}",
+	"log_heads":      "log/checkpoints?from={time}&to={time}&limit={number}&cursor={cursor}",
 	"log_checkpoint": "log/checkpoint",
 	"log_tile":       "log/tile/{level}/{index}",
 	"log_entries":    "log/tile/entries/{index}",
@@ -108,7 +124,7 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, path string) {
 			a.record(w, r, src, ref)
 			return
 		}
-		if a.controls(w, r, src, path) || a.populations(w, r, src, path) || a.proofs(w, r, src, path) {
+		if a.computed(w, r, src, path) || a.configs(w, r, src, path) || a.controls(w, r, src, path) || a.populations(w, r, src, path) || a.proofs(w, r, src, path) {
 			return
 		}
 		a.static(w, r, path)

@@ -72,6 +72,8 @@ type inquest struct {
 	of  string // what is asked for, in cursors and in records of reads
 	log *population.Log
 	src Source
+
+	within bool // the answer has to be computed in documentTime, and its period has bounds
 }
 
 // inquire opens the log for a request, as its newest checkpoint signs it, and
@@ -98,7 +100,17 @@ func (a *API) inquire(q *inquest, src Source, serve func(*inquest)) {
 	ctx, cancel := context.WithCancel(q.r.Context())
 	defer cancel()
 	defer context.AfterFunc(a.ending(), cancel)()
+	if q.within {
+		var late context.CancelFunc
+		ctx, late = context.WithTimeout(ctx, a.patience)
+		defer late()
+		err = q.bound()
+	}
 	q.ctx = ctx
+	if err != nil {
+		q.failed(err)
+		return
+	}
 	if q.cursor.size > 0 {
 		if q.cursor.of != mark(q.of, q.period) {
 			problemOf(q.w, q.r, http.StatusBadRequest, "cursor", "The cursor is of another question or period: begin again without one.")
@@ -111,6 +123,8 @@ func (a *API) inquire(q *inquest, src Source, serve func(*inquest)) {
 	}
 	if q.p != nil {
 		readingOf(q.r).population(q.p, q.period, q.format, q.log)
+	} else {
+		readingOf(q.r).span(q.period, q.log)
 	}
 	serve(q)
 }
