@@ -73,7 +73,7 @@ var endpoints = map[string]string{
 	"certificates":   "certificates?from={time}&to={time}&limit={number}&cursor={cursor}",
 	"config":         "config/current",
 	"config_changes": "config/changes?from={time}&to={time}&limit={number}&cursor={cursor}",
-	"config_change":  "config/changes/{index}",
+	"config_change":  "config/changes/{seq}",
 	"config_version": "config/versions/{sha256}",
 	"access_matrix":  "access/matrix?from={time}&to={time}",
 	"access_used_by": "access/principals?from={time}&to={time}&limit={number}&cursor={cursor}",

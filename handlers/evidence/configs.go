@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
+	"github.com/caddy-soc2/caddy-soc2/audit/tiles"
 	"github.com/caddy-soc2/caddy-soc2/evidence/population"
 	"github.com/caddy-soc2/caddy-soc2/internal/jsonpatch"
 )
@@ -30,7 +31,7 @@ const versionsPath = "/config/versions/"
 // configs answers requests for configurations. It reports false for other paths.
 func (a *API) configs(w http.ResponseWriter, r *http.Request, src Source, path string) bool {
 	hash, version := strings.CutPrefix(path, versionsPath)
-	if !version && path != "/config/current" || strings.Contains(hash, "/") {
+	if version == (path == "/config/current") || version && strings.Contains(hash, "/") {
 		return false
 	}
 	if _, err := parseInquiry(r.URL.RawQuery, a.now()); err != nil {
@@ -60,7 +61,7 @@ func serveVersion(w http.ResponseWriter, r *http.Request, c Configured, hash str
 		broken(w, r, err)
 	default:
 		w.Header().Set("ETag", `"`+hash+`"`)
-		if tag := r.Header.Get("If-None-Match"); tag == `"`+hash+`"` || tag == `W/"`+hash+`"` {
+		if tiles.Matches(r.Header.Values("If-None-Match"), `"`+hash+`"`) {
 			secure(w.Header())
 			w.WriteHeader(http.StatusNotModified)
 			return

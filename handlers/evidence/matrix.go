@@ -41,7 +41,10 @@ func (q *inquest) review() *review.Document {
 		Period: period, Size: q.log.Head.Size, Principals: listedPrincipals, Partial: true, Now: q.api.now,
 	})
 	switch {
-	case errors.Is(err, review.ErrNoData), errors.Is(err, review.ErrPeriod):
+	case errors.Is(err, review.ErrNoData):
+		problem(q.w, q.r, http.StatusNotFound, sentence(err))
+		return nil
+	case errors.Is(err, review.ErrPeriod):
 		problemOf(q.w, q.r, http.StatusBadRequest, "from", sentence(err))
 		return nil
 	case err != nil:

@@ -6,8 +6,12 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -72,7 +76,32 @@ func sendJSON(w http.ResponseWriter, r *http.Request, status int, mediaType stri
 	if err := e.Encode(v); err != nil {
 		panic(err)
 	}
-	send(w, r, status, mediaType, b.Bytes())
+	send(w, r, status, mediaType, still(b.Bytes()))
+}
+
+// still writes characters of JSON that change how text is shown, and that an encoder
+// leaves as they are, as escapes: who looks at an answer sees all of it in its order.
+func still(text []byte) []byte {
+	if !bytes.ContainsFunc(text, acts) {
+		return text
+	}
+	out := make([]byte, 0, len(text)+64)
+	for _, c := range string(text) {
+		if !acts(c) {
+			out = utf8.AppendRune(out, c)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{c}) {
+			out = fmt.Appendf(out, `\u%04x`, unit)
+		}
+	}
+	return out
+}
+
+// acts reports whether a character, which is in a text of JSON, is a control or
+// changes the direction of text, or does not show.
+func acts(c rune) bool {
+	return c >= 0x7f && (unicode.IsControl(c) || unicode.Is(unicode.Cf, c))
 }
 
 // problem answers with an error (RFC 9457).

@@ -8,6 +8,7 @@ type route struct {
 	least    Role
 	resource string // in records of reads
 	state    bool   // it is served while the log takes no records, and so without a record
+	tile     bool   // it is a hash tile, of which a reader may have more
 	open     bool   // reads of it are not recorded: it shows no evidence
 }
 
@@ -50,7 +51,7 @@ var routes = []route{
 	{pattern: "/v1/log/proof/consistency", least: Viewer, resource: "proof"},
 	{pattern: "/v1/log/records", least: Auditor, resource: "records"},
 	{pattern: "/v1/log/records/{ref}", least: Auditor, resource: "record"},
-	{pattern: "/v1/log/tile/{path...}", least: Viewer, resource: "tile"},
+	{pattern: "/v1/log/tile/{path...}", least: Viewer, resource: "tile", tile: true},
 	{pattern: "/v1/log/tile/entries/{path...}", least: Auditor, resource: "records"},
 }
 
