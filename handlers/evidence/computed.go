@@ -72,8 +72,8 @@ func (a *API) computed(w http.ResponseWriter, r *http.Request, src Source, path 
 	return false
 }
 
-// bound gives the period the bounds that it lacks. Its end is behind the newest
-// record that is signed, so that one tree has one answer, and its beginning a month
+// bound gives the period the bounds that it lacks. It ends when the newest record
+// that is signed was appended, so that one tree has one answer, and begins a month
 // before that.
 func (q *inquest) bound() error {
 	if q.period.To.IsZero() {
@@ -85,7 +85,7 @@ func (q *inquest) bound() error {
 		if err != nil {
 			return fmt.Errorf("record %d: %w", q.log.Head.Size-1, err)
 		}
-		q.period.To = at.UTC().Add(1)
+		q.period.To = at.UTC()
 		if !q.period.From.Before(q.period.To) { // it has begun, and nothing has been recorded since
 			q.period.To = q.api.now().UTC()
 		}

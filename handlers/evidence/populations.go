@@ -99,6 +99,9 @@ func (a *API) inquire(q *inquest, src Source, serve func(*inquest)) {
 	}
 	ctx, cancel := context.WithCancel(q.r.Context())
 	defer cancel()
+	if a.ending().Err() != nil {
+		cancel() // at once
+	}
 	defer context.AfterFunc(a.ending(), cancel)()
 	if q.within {
 		var late context.CancelFunc
