@@ -488,6 +488,7 @@ func TestInventoryJoinsTheLogWithWhatIsInUse(t *testing.T) {
 		t.Errorf("before anybody has looked: %+v", a)
 	}
 	b.used = []audit.Certificate{renewed, unlogged}
+	a = answer{}
 	decode(t, get(t, h, api+"/certificates"), &a)
 	if !a.Known || len(a.Certificates) != 3 {
 		t.Fatalf("%+v", a)
