@@ -124,9 +124,8 @@ func problemOf(w http.ResponseWriter, r *http.Request, status int, parameter, de
 
 // badQuery answers that a query is wrong.
 func badQuery(w http.ResponseWriter, r *http.Request, err error) {
-	var p *parameterError
 	name := ""
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*parameterError](err); ok {
 		name = p.name
 	}
 	problemOf(w, r, http.StatusBadRequest, name, sentence(err))
