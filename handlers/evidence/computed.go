@@ -25,6 +25,7 @@ type question struct {
 	pattern string   // as in routes
 	names   []string // of the parameters of the query
 	within  bool     // it is of a period with a beginning and an end, and has to be computed in documentTime
+	light   bool     // it reads few records
 	serve   func(*inquest)
 }
 
@@ -35,17 +36,17 @@ var (
 
 // questions are what computed answers.
 var questions = []question{
-	{"/checks/{id}/history", pageNames, true, (*inquest).history},
-	{"/log/checkpoints", pageNames, false, (*inquest).checkpoints},
-	{"/config/changes", pageNames, false, (*inquest).changes},
-	{"/config/changes/{seq}", nil, false, (*inquest).change},
-	{"/access/matrix", spanNames, true, (*inquest).matrix},
-	{"/access/principals", pageNames, true, (*inquest).principals},
-	{"/certificates", pageNames, true, (*inquest).certificates},
-	{"/oscal/catalog", spanNames, true, (*inquest).catalog},
-	{"/oscal/component-definition", spanNames, true, (*inquest).component},
-	{"/oscal/assessment-results", spanNames, true, (*inquest).assessment},
-	{"/report", spanNames, true, (*inquest).report},
+	{"/checks/{id}/history", pageNames, true, false, (*inquest).history},
+	{"/log/checkpoints", pageNames, false, true, (*inquest).checkpoints},
+	{"/config/changes", pageNames, false, false, (*inquest).changes},
+	{"/config/changes/{seq}", nil, false, true, (*inquest).change},
+	{"/access/matrix", spanNames, true, false, (*inquest).matrix},
+	{"/access/principals", pageNames, true, false, (*inquest).principals},
+	{"/certificates", pageNames, true, false, (*inquest).certificates},
+	{"/oscal/catalog", spanNames, true, true, (*inquest).catalog},
+	{"/oscal/component-definition", spanNames, true, true, (*inquest).component},
+	{"/oscal/assessment-results", spanNames, true, false, (*inquest).assessment},
+	{"/report", spanNames, true, false, (*inquest).report},
 }
 
 // computed answers requests for what is computed from the log. It reports false
@@ -55,7 +56,7 @@ func (a *API) computed(w http.ResponseWriter, r *http.Request, src Source, path 
 		if !matches(questions[i].pattern, path) {
 			continue
 		}
-		q := &inquest{api: a, w: w, r: r, of: strings.TrimPrefix(path, "/"), within: questions[i].within}
+		q := &inquest{api: a, w: w, r: r, of: strings.TrimPrefix(path, "/"), within: questions[i].within, light: questions[i].light}
 		readingOf(r).name(q.of)
 		if id, ok := strings.CutPrefix(q.of, "checks/"); ok && controls.Checks().Check(strings.TrimSuffix(id, "/history")) == nil {
 			notFound(w, r)

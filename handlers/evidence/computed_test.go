@@ -173,6 +173,11 @@ func TestComputingEndsInTime(t *testing.T) {
 	if w.Header().Get("Retry-After") == "" {
 		t.Error("a third reader is not told when to come again")
 	}
+	for _, path := range []string{"/log/checkpoints", "/oscal/catalog"} { // for which little is read
+		if w := get(t, h, api+path); w.Code != 200 {
+			t.Errorf("%s waits for those who read populations: %d", path, w.Code)
+		}
+	}
 	<-h.api.exports
 	<-h.api.exports
 	ctx, cancel := context.WithCancel(t.Context())
