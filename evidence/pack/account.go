@@ -24,6 +24,8 @@ type Account struct {
 	checks    map[string]*track
 	upstreams map[string]*track
 	meta      map[string]Check // newest of each check in the period
+	spans     *spans           // of the one check that is followed; nil: all that there is is counted
+	cause     *Cause           // the record that is being added, if it can change a state
 
 	missing string         // why the records behind the one before cannot be read
 	seen    bool           // a record
@@ -31,9 +33,6 @@ type Account struct {
 	took    int64          // its duration
 	closed  string         // time of a log.close that no log.open has followed
 	segment map[int64]bool // whose rollup was counted
-
-	spans *spans // of the one check that is followed; nil: all that there is is counted
-	cause *Cause // the record that is being added, if it can change a state
 }
 
 type selector struct {
@@ -280,6 +279,11 @@ func (a *Account) End() (Figures, error) {
 		c.FailingMinutes = minutes(line.NS["fail"])
 		a.Checks[id] = c
 	}
+	if a.spans != nil {
+		if err := a.spans.ended(a); err != nil {
+			return a.Figures, err
+		}
+	}
 	for id, t := range a.upstreams {
 		line, err := t.end(a, end)
 		if err != nil {
@@ -288,9 +292,6 @@ func (a *Account) End() (Figures, error) {
 		a.Upstreams[id] = line
 	}
 	slices.SortFunc(a.Gaps, byTime)
-	if a.spans != nil {
-		return a.Figures, a.spans.ended(a)
-	}
 	return a.Figures, nil
 }
 

@@ -28,20 +28,27 @@ func (*Admin) CaddyModule() caddy.ModuleInfo {
 func (*Admin) Routes() []caddy.AdminRoute {
 	api := NewAPI(activeSource)
 	api.ending = activeEnding
-	serve := caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		path, ok := below(r.URL.Path, adminBase+apiVersion)
-		if !ok {
-			notFound(w, r)
+	return beside([]caddy.AdminRoute{{
+		Pattern: adminBase + "/",
+		Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			path, ok := below(r.URL.Path, adminBase+apiVersion)
+			if !ok {
+				notFound(w, r)
+				return nil
+			}
+			if !keeping(w, r, path) && !checking(w, r, path) && !reporting(w, r, path) {
+				api.Serve(w, r, path)
+			}
 			return nil
-		}
-		if !keeping(w, r, path) && !checking(w, r, path) && !reporting(w, r, path) {
-			api.Serve(w, r, path)
-		}
-		return nil
-	})
-	// What lies below paths of another module has patterns of its own.
-	return append([]caddy.AdminRoute{{Pattern: adminBase + "/", Handler: serve}},
-		changes.Routes(serve, adminBase+apiVersion+"/access/matrix", adminBase+apiVersion+"/access/principals")...)
+		}),
+	}})
+}
+
+// beside adds patterns of their own for the resources whose paths lie below those
+// of another module.
+func beside(list []caddy.AdminRoute) []caddy.AdminRoute {
+	serve := list[0].Handler.ServeHTTP
+	return append(list, changes.Routes(serve, adminBase+apiVersion+"/access/matrix", adminBase+apiVersion+"/access/principals")...)
 }
 
 // activeSource returns the app of the configuration that runs. It is asked for

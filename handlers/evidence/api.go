@@ -56,20 +56,7 @@ func NewAPI(source func() (Source, error)) *API {
 var endpoints = map[string]string{
 	"status":         "status",
 	"healthz":        "healthz",
-	"boundary":       "boundary",
-	"checks":         "checks",
-	"check":          "checks/{id}",
 	"check_history":  "checks/{id}/history?from={time}&to={time}&limit={number}&cursor={cursor}",
-	"criteria":       "criteria",
-	"criterion":      "criteria/{id}",
-	"openapi":        "openapi.json",
-	"populations":    "populations?from={time}&to={time}&count={best-exact-or-none}",
-	"population":     "populations/{name}?from={time}&to={time}&format={json-csv-ndjson-or-ocsf}&limit={number}&cursor={cursor}",
-	"provenance":     "populations/{name}/provenance?from={time}&to={time}&format={csv-ndjson-or-ocsf}",
-	"sample":         "populations/{name}/sample?from={time}&to={time}&n={number}&seed={text}",
-	"log_inclusion":  "log/proof/inclusion?seq={index}&size={number}",
-	"log_consistent": "log/proof/consistency?from={size}&to={size}",
-	"upstreams":      "upstreams?from={time}&to={time}",
 	"certificates":   "certificates?from={time}&to={time}&limit={number}&cursor={cursor}",
 	"config":         "config/current",
 	"config_changes": "config/changes?from={time}&to={time}&limit={number}&cursor={cursor}",
@@ -82,6 +69,19 @@ var endpoints = map[string]string{
 	"oscal_results":  "oscal/assessment-results?from={time}&to={time}",
 	"report":         "report?from={time}&to={time}",
 	"log_heads":      "log/checkpoints?from={time}&to={time}&limit={number}&cursor={cursor}",
+	"boundary":       "boundary",
+	"checks":         "checks",
+	"check":          "checks/{id}",
+	"criteria":       "criteria",
+	"criterion":      "criteria/{id}",
+	"openapi":        "openapi.json",
+	"populations":    "populations?from={time}&to={time}&count={best-exact-or-none}",
+	"population":     "populations/{name}?from={time}&to={time}&format={json-csv-ndjson-or-ocsf}&limit={number}&cursor={cursor}",
+	"provenance":     "populations/{name}/provenance?from={time}&to={time}&format={csv-ndjson-or-ocsf}",
+	"sample":         "populations/{name}/sample?from={time}&to={time}&n={number}&seed={text}",
+	"log_inclusion":  "log/proof/inclusion?seq={index}&size={number}",
+	"log_consistent": "log/proof/consistency?from={size}&to={size}",
+	"upstreams":      "upstreams?from={time}&to={time}",
 	"log_checkpoint": "log/checkpoint",
 	"log_tile":       "log/tile/{level}/{index}",
 	"log_entries":    "log/tile/entries/{index}",
@@ -120,11 +120,14 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, path string) {
 	case "/log/key":
 		send(w, r, http.StatusOK, typeText, []byte(src.Log().Key().Public()+"\n"))
 	default:
+		if a.computed(w, r, src, path) || a.configs(w, r, src, path) {
+			return
+		}
 		if ref, ok := strings.CutPrefix(path, recordsPath); ok {
 			a.record(w, r, src, ref)
 			return
 		}
-		if a.computed(w, r, src, path) || a.configs(w, r, src, path) || a.controls(w, r, src, path) || a.populations(w, r, src, path) || a.proofs(w, r, src, path) {
+		if a.controls(w, r, src, path) || a.populations(w, r, src, path) || a.proofs(w, r, src, path) {
 			return
 		}
 		a.static(w, r, path)

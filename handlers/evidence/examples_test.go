@@ -34,6 +34,13 @@ var (
 	configHash = func() string { sum := sha256.Sum256([]byte(configText)); return hex.EncodeToString(sum[:]) }()
 )
 
+// known is what the app knows besides the log.
+type known struct {
+	versions  map[string][]byte // of the configuration
+	used      []audit.Certificate
+	grantless bool
+}
+
 // ConfigHash implements Configured.
 func (*bench) ConfigHash() string { return configHash }
 

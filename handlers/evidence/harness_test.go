@@ -29,11 +29,9 @@ type bench struct {
 	cfg  audit.Config
 	log  *audit.Log
 	disk *disk
+	known
 
-	limits    []Limit
-	versions  map[string][]byte // of the configuration
-	used      []audit.Certificate
-	grantless bool
+	limits []Limit
 }
 
 func (b *bench) Limits() []Limit { return b.limits }
