@@ -33,6 +33,9 @@ func (q *inquest) review() *review.Document {
 	if q.freshWith("-" + grants.Configuration.SHA256[:min(len(grants.Configuration.SHA256), 24)]) {
 		return nil
 	}
+	if q.r.URL.Query().Get("to") == "" {
+		q.period.To = q.period.To.Add(1) // so that the newest record is in it: a log may have but one
+	}
 	period := review.Period{From: q.period.From, To: q.period.To}
 	if now := q.api.now().UTC(); period.To.After(now) {
 		period.To = now // what has not happened yet is in no review
