@@ -126,12 +126,17 @@ func (q *inquest) place() (int64, bool) {
 	return n, true
 }
 
-// listed notes and tells how many rows an answer has, of how many there are.
-func (q *inquest) listed(rows int, of int64) {
+// rooted tells on which tree an answer stands.
+func (q *inquest) rooted() {
 	h := q.w.Header()
 	h.Set("Soc2-Tree-Size", strconv.FormatInt(q.log.Head.Size, 10))
 	h.Set("Soc2-Tree-Root", q.log.Head.Root.String())
-	h.Set("Soc2-Row-Count", strconv.FormatInt(of, 10))
+}
+
+// listed notes and tells how many rows an answer has, of how many there are.
+func (q *inquest) listed(rows int, of int64) {
+	q.rooted()
+	q.w.Header().Set("Soc2-Row-Count", strconv.FormatInt(of, 10))
 	if v := readingOf(q.r); v != nil {
 		v.record.Rows = int64(rows)
 	}

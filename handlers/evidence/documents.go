@@ -18,7 +18,7 @@ var reportSecurity = func() string {
 		"'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'; sandbox allow-modals"
 }()
 
-// files answers with a file that a pack of the period has.
+// file answers with a file that a pack of the period has.
 func (q *inquest) file(name, mediaType string) {
 	if q.fresh() {
 		return
@@ -36,7 +36,7 @@ func (q *inquest) file(name, mediaType string) {
 	case err != nil:
 		q.failed(err)
 	default:
-		q.listed(1, 1)
+		q.rooted()
 		send(q.w, q.r, http.StatusOK, mediaType, files[name])
 	}
 }

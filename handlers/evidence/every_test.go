@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -33,9 +34,15 @@ func TestEveryAnswerHasATagThatSparesIt(t *testing.T) {
 	b := newBench(t)
 	list := b.examples(b.busy())
 	h := b.handler(Handler{})
+	doc, _ := openapi(t)
 	for _, e := range list {
 		w := answered(t, h, http.MethodGet, e.path, nil)
 		tag := w.Header().Get("ETag")
+		if path, api := strings.CutPrefix(strings.Replace(e.pattern, "...}", "}", 1), apiVersion); api {
+			if _, says := doc.Paths[path]["get"].Responses["304"]; says != (tag != "") {
+				t.Errorf("%s has the tag %q, and the document says %t", e.path, tag, says)
+			}
+		}
 		switch e.pattern {
 		case "/lookup", "/v1/log/records": // a redirection, and a stream
 			continue
@@ -188,7 +195,23 @@ func TestWrongParametersAreNamed(t *testing.T) {
 	}
 }
 
-// TestNewAnswersAreWhatTheDocumentSays validates each answer of each route.
+// TestQuestionsHaveTheParametersOfTheDocument, in its order, and no others.
+func TestQuestionsHaveTheParametersOfTheDocument(t *testing.T) {
+	doc, _ := openapi(t)
+	for _, q := range questions {
+		var names []string
+		for _, p := range doc.Paths[q.pattern]["get"].Parameters {
+			if p.In == "query" {
+				names = append(names, p.Name)
+			}
+		}
+		if !slices.Equal(names, q.names) {
+			t.Errorf("%s has %v, the document says %v", q.pattern, q.names, names)
+		}
+	}
+}
+
+// TestEveryAnswerIsWhatTheDocumentSays validates each answer of each route.
 func TestEveryAnswerIsWhatTheDocumentSays(t *testing.T) {
 	b := newBench(t)
 	list := b.examples(b.busy())

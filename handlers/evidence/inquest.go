@@ -152,9 +152,8 @@ func (q *inquest) freshWith(more string) bool {
 
 // head sets the fields that tell what an answer stands on.
 func (q *inquest) head(r population.Result) {
+	q.rooted()
 	h := q.w.Header()
-	h.Set("Soc2-Tree-Size", strconv.FormatInt(q.log.Head.Size, 10))
-	h.Set("Soc2-Tree-Root", q.log.Head.Root.String())
 	h.Set("Soc2-Row-Count", strconv.FormatInt(r.Count, 10))
 	h.Set("Soc2-Coverage", r.Coverage.State)
 	if r.Count > 0 {
