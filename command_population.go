@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/tlogproof"
 	"github.com/caddy-soc2/caddy-soc2/evidence/population"
+	"github.com/caddy-soc2/caddy-soc2/evidence/population/file"
 	"github.com/caddy-soc2/caddy-soc2/evidence/population/ocsf"
 	"github.com/caddy-soc2/caddy-soc2/evidence/reconcile"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
@@ -159,7 +160,7 @@ func exportPopulation(ctx context.Context, cmd *cobra.Command, args []string, fo
 	if name == "" {
 		p, err = population.Write(ctx, log, cmd.OutOrStdout(), x)
 	} else {
-		p, err = population.File(ctx, durable.OS{}, log, name, x)
+		p, err = file.Write(ctx, durable.OS{}, log, name, x)
 	}
 	if err != nil {
 		return 1, err

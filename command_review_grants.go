@@ -27,20 +27,34 @@ type granting struct {
 	review.Grants
 	missing bool // a file that is not there is noted, and no error
 	seen    map[string]bool
+	hashes  []string // of the policies, if they are known otherwise: secrets and placeholders are not filled in then
 }
 
 // grantsOf reads what a configuration (JSON) grants: the policies of soc2_access,
 // and the principals that it or the files that it names have.
 func grantsOf(config []byte, c review.Configuration, missing bool) (*review.Grants, error) {
-	g := &granting{missing: missing, seen: map[string]bool{}}
+	return grantsWith(config, c, missing, nil)
+}
+
+// grantsWith is grantsOf for a configuration without its secrets, of whose policies
+// the hashes are known.
+func grantsWith(config []byte, c review.Configuration, missing bool, hashes []string) (*review.Grants, error) {
+	g := &granting{missing: missing, seen: map[string]bool{}, hashes: hashes}
 	g.Configuration = c
 	config = caddy.RemoveMetaFields(config)
 	policies, err := access.Find(config)
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range policies {
-		if err := g.policy(&p); err != nil {
+	if hashes != nil && len(hashes) != len(policies) {
+		return nil, errors.New("the configuration has other policies than the one without its secrets")
+	}
+	for i, p := range policies {
+		hash := ""
+		if hashes != nil {
+			hash = hashes[i]
+		}
+		if err := g.policy(&p, hash); err != nil {
 			return nil, err
 		}
 	}
@@ -63,15 +77,19 @@ func (g *granting) account(kind, name, source string, roles ...string) {
 	g.Accounts = append(g.Accounts, review.Account{Kind: kind, Name: name, Sources: []string{source}, Roles: roles})
 }
 
-// policy adds a policy, and the principals that it names.
-func (g *granting) policy(h *access.Placed) error {
-	if err := g.placeholders(h.Handler); err != nil {
-		return fmt.Errorf("policy %s: %w", h.Name, err)
+// policy adds a policy, and the principals that it names. Without its hash it is
+// made complete first.
+func (g *granting) policy(h *access.Placed, hash string) error {
+	if hash == "" {
+		if err := g.placeholders(h.Handler); err != nil {
+			return fmt.Errorf("policy %s: %w", h.Name, err)
+		}
+		if _, err := h.Compile(time.Now()); err != nil {
+			return err
+		}
+		hash = h.Hash()
 	}
-	if _, err := h.Compile(time.Now()); err != nil {
-		return err
-	}
-	p := review.Policy{Names: []string{h.Name}, Sites: h.Site, Hash: h.Hash(), Mode: h.Mode, Assign: h.Assign}
+	p := review.Policy{Names: []string{h.Name}, Sites: h.Site, Hash: hash, Mode: h.Mode, Assign: h.Assign}
 	source := "policy " + h.Name
 	for _, r := range h.Rules {
 		p.Rules = append(p.Rules, review.Rule{

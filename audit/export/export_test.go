@@ -499,3 +499,40 @@ func TestTilesOfAPrunedLogHaveItsHashes(t *testing.T) {
 		t.Errorf("records: %+v, %v", p, err)
 	}
 }
+
+// TestRecordsOfAClockThatWasWrongAreNotPassedOver: for some minutes the clock was
+// fast, in a segment that begins, like the next one, long before the period.
+func TestRecordsOfAClockThatWasWrongAreNotPassedOver(t *testing.T) {
+	b := newBench(t, "edge-1/soc2", 1)
+	log, err := audit.Open(b.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := func(at time.Time, n int) {
+		b.now.Store(at.Unix())
+		for i := range n {
+			ev := audit.Event{ID: audit.NewID(at), Start: at, Path: "/", Method: "GET", Status: 200}
+			put := log.Enqueue
+			if i%100 == 0 {
+				put = log.Append
+			}
+			if _, err := put(t.Context(), ev.AppendBody(nil, "")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	add(began.Add(50*time.Minute), 20)
+	add(began.Add(5*time.Minute), 1500)
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	list, err := b.records().Segments()
+	if err != nil || len(list) < 4 {
+		t.Fatalf("%d segments: %v", len(list), err)
+	}
+	n := 0
+	s := export.Selection{From: export.At(began.Add(40 * time.Minute)), Kinds: []string{"request"}}
+	if err := s.Each(t.Context(), b.records(), func(int64, []byte) error { n++; return nil }); err != nil || n != 20 {
+		t.Errorf("%d records: %v", n, err)
+	}
+}

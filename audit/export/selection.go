@@ -73,13 +73,15 @@ func (b Bound) MarshalJSON() ([]byte, error) {
 	return json.Marshal(b.String())
 }
 
-// late is how much later than its neighbors a record can say that it was
-// appended: clocks are put right.
-const late = time.Minute
+// late is how much earlier than its neighbors a record can say that it was
+// appended: clocks are put right, and disks stall. It is that of populations
+// (package evidence/population): one period has one set of records.
+const late = time.Hour
 
 // run returns the indexes between which the selected records are. A record
 // has the time at which what it tells of began, and is appended when that has
-// ended, so all records that came after a time are looked at, however late.
+// ended, so all records that came after a time are looked at, however late, and
+// those of an hour before it.
 func (s Selection) run(ctx context.Context, dir records.Dir, size int64) (from, to int64, err error) {
 	from, err = dir.First()
 	if err != nil {

@@ -24,6 +24,8 @@ type Account struct {
 	checks    map[string]*track
 	upstreams map[string]*track
 	meta      map[string]Check // newest of each check in the period
+	spans     *spans           // of the one check that is followed; nil: all that there is is counted
+	cause     *Cause           // the record that is being added, if it can change a state
 
 	missing string         // why the records behind the one before cannot be read
 	seen    bool           // a record
@@ -105,7 +107,7 @@ func (a *Account) Add(seq int64, record []byte) error {
 	if d, ok := r.Number(member.Duration); ok && d > 0 {
 		a.took = d
 	}
-	if at < a.from || at >= a.to {
+	if at < a.from || at >= a.to || a.spans != nil {
 		return nil
 	}
 	a.Records++
@@ -276,6 +278,11 @@ func (a *Account) End() (Figures, error) {
 		c.Timeline = line
 		c.FailingMinutes = minutes(line.NS["fail"])
 		a.Checks[id] = c
+	}
+	if a.spans != nil {
+		if err := a.spans.ended(a); err != nil {
+			return a.Figures, err
+		}
 	}
 	for id, t := range a.upstreams {
 		line, err := t.end(a, end)

@@ -201,3 +201,11 @@ func most(table map[string]int64, n int) (list []Pair) {
 	}
 	return list
 }
+
+// PageStyle is the style sheet in the page, so that a server can allow it by its
+// hash.
+func PageStyle() string {
+	_, style, _ := strings.Cut(pageText, "<style>")
+	style, _, _ = strings.Cut(style, "</style>")
+	return style
+}

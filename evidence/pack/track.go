@@ -17,6 +17,8 @@ type track struct {
 	from  string // since when that is
 	ns    map[string]int64
 	moves int64
+
+	by *Cause // of the state that counts now; nil: no record says it
 }
 
 func newTrack() *track {
@@ -36,6 +38,9 @@ func (t *track) until(a *Account, at string) error {
 	y, err := nanos(to)
 	t.ns[t.state] += y - x
 	t.since = to
+	if err == nil && a.spans != nil {
+		err = a.spans.add(Span{t.state, from, to, y - x, t.by})
+	}
 	return err
 }
 
@@ -52,6 +57,9 @@ func (t *track) become(a *Account, at, state string) error {
 			t.moves++
 		}
 	}
+	if state != t.state {
+		t.by = a.cause
+	}
 	t.state = state
 	t.since = max(t.since, at)
 	return nil
@@ -61,7 +69,7 @@ func (t *track) become(a *Account, at, state string) error {
 func (t *track) end(a *Account, end string) (Timeline, error) {
 	err := t.until(a, end)
 	if err == nil {
-		t.state = unknown
+		t.state, t.by = unknown, nil
 		err = t.until(a, a.to)
 	}
 	return Timeline{State: t.last, Since: t.from, NS: t.ns, Transitions: t.moves}, err
@@ -75,6 +83,8 @@ type happening struct {
 	Criteria   []string `json:"criteria"`
 	Exception  string   `json:"exception"`
 	Definition string   `json:"definition"`
+	Trigger    string   `json:"trigger"`
+	Summary    string   `json:"summary"`
 
 	Server  string `json:"server"`
 	Address string `json:"address"`
@@ -99,9 +109,9 @@ func (a *Account) happened(seq int64, at, kind string, record []byte) error {
 	switch {
 	case isUpstream, kind == "check.transition", kind == "log.open", kind == "log.gap":
 	case kind == "log.close":
-		a.closed = at
+		a.closed, a.cause = at, &Cause{Seq: seq, Kind: kind}
 		return a.down(at)
-	case kind == rollup.Kind:
+	case kind == rollup.Kind && a.spans == nil:
 		return a.rollup(record)
 	default:
 		return nil
@@ -110,6 +120,7 @@ func (a *Account) happened(seq int64, at, kind string, record []byte) error {
 	if err := json.Unmarshal(record, &h); err != nil {
 		return err
 	}
+	a.cause = &Cause{Seq: seq, Kind: kind}
 	switch kind {
 	case "check.transition":
 		return a.transition(at, &h)
@@ -120,6 +131,9 @@ func (a *Account) happened(seq int64, at, kind string, record []byte) error {
 		a.lost(seq, at, &h)
 		return nil
 	}
+	if a.spans != nil {
+		return nil
+	}
 	id := fmt.Sprintf("%s %s %d", h.Server, h.Address, max(h.Handler, 1))
 	if a.upstreams[id] == nil {
 		a.upstreams[id] = newTrack()
@@ -128,6 +142,13 @@ func (a *Account) happened(seq int64, at, kind string, record []byte) error {
 }
 
 func (a *Account) transition(at string, h *happening) error {
+	if a.spans != nil {
+		if h.Check != a.spans.check {
+			return nil
+		}
+		c := a.cause
+		c.Trigger, c.Summary, c.Exception, c.Severity = h.Trigger, h.Summary, h.Exception, h.Severity
+	}
 	t := a.checks[h.Check]
 	if t == nil {
 		t = newTrack()
@@ -201,6 +222,7 @@ func (a *Account) Missing(first int64, why string) error {
 	if !a.seen {
 		return nil
 	}
+	a.cause = nil
 	return a.down(a.before())
 }
 

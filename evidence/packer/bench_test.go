@@ -41,6 +41,18 @@ func BenchmarkPack(b *testing.B) {
 		}
 		b.ReportMetric(n*float64(b.N)/b.Elapsed().Seconds(), "records/s")
 	})
+	bare := s.bare()
+	b.Run("history", func(b *testing.B) {
+		for b.Loop() {
+			most := watched(b, func() {
+				if _, err := packer.History(context.Background(), bare, s.options(false), "TLS-001", func(*pack.Span) error { return nil }); err != nil {
+					b.Fatal(err)
+				}
+			})
+			b.ReportMetric(most, "heap-MiB")
+		}
+		b.ReportMetric(n*float64(b.N)/b.Elapsed().Seconds(), "records/s")
+	})
 	for _, full := range []bool{true, false} {
 		name := map[bool]string{true: "full", false: "hashes"}[full]
 		b.Run("make/"+name, func(b *testing.B) {

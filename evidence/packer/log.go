@@ -44,27 +44,40 @@ func newLogBuilder(b *builder, l Log) (*logBuilder, error) {
 	if lb.Dir.Index == nil {
 		lb.Dir.Index = new(records.Index)
 	}
-	h, err := tiles.Directory{Dir: lb.Dir}.Head()
-	if err != nil {
-		return nil, fmt.Errorf("reading the log's checkpoint: %w", err)
-	}
-	if lb.head, _, err = checkpoint.Open(h.Note, l.Keys...); err != nil {
-		return nil, fmt.Errorf("reading the log's checkpoint: %w", err)
-	}
-	if lb.Signer.Name() != lb.head.Origin {
-		return nil, fmt.Errorf("the log is %q, but the key that would sign its pack is that of %q", lb.head.Origin, lb.Signer.Name())
+	if err := lb.stand(); err != nil {
+		return nil, err
 	}
 	if lb.head.Size == 0 {
 		return nil, fmt.Errorf("%w: the log %q has no record that is signed", ErrPeriod, lb.head.Origin)
 	}
-	lb.note = h.Note
 	lb.nodes = nodes{b.ctx, tiles.Reader{Records: lb.Dir, Size: lb.head.Size}}
 	lb.entry.Heads = pack.Heads{Origin: lb.head.Origin, Size: lb.head.Size, Root: lb.head.Root.String()}
 	lb.entry.Folder = pack.Folder(lb.head.Origin)
+	var err error
 	if lb.segments, err = lb.Dir.Segments(); err != nil {
 		return nil, err
 	}
 	return lb, lb.extent()
+}
+
+// stand finds the tree that is packed.
+func (l *logBuilder) stand() error {
+	if l.Head != nil {
+		l.head = *l.Head
+		return nil
+	}
+	h, err := tiles.Directory{Dir: l.Dir}.Head()
+	if err != nil {
+		return fmt.Errorf("reading the log's checkpoint: %w", err)
+	}
+	if l.head, _, err = checkpoint.Open(h.Note, l.Keys...); err != nil {
+		return fmt.Errorf("reading the log's checkpoint: %w", err)
+	}
+	if l.Signer.Name() != l.head.Origin {
+		return fmt.Errorf("the log is %q, but the key that would sign its pack is that of %q", l.head.Origin, l.Signer.Name())
+	}
+	l.note = h.Note
+	return nil
 }
 
 // extent finds the run of records that goes into the pack: from the beginning of

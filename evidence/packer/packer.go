@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/caddy-soc2/caddy-soc2/audit/checkpoint"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/controls"
 	"github.com/caddy-soc2/caddy-soc2/evidence/pack"
@@ -33,6 +34,9 @@ type Log struct {
 	// Keys verify the log's checkpoints: that of Signer and, after a rotation,
 	// earlier ones.
 	Keys []note.Verifier
+	// Head is the tree to stand on, where no pack is made: Signer and Keys are not
+	// used then, and nothing is verified. Default: the newest that is signed.
+	Head *checkpoint.Head
 }
 
 // Options say what goes into a pack.
@@ -63,6 +67,11 @@ func Write(ctx context.Context, w io.Writer, logs []Log, opt Options) (*pack.Man
 	}
 	b := &builder{ctx: ctx, opt: opt}
 	var err error
+	for _, l := range logs {
+		if l.Head != nil {
+			return nil, errors.New("a pack is made of the newest tree that is signed")
+		}
+	}
 	if b.spool, err = newSpool(opt.Temp); err != nil {
 		return nil, err
 	}

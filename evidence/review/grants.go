@@ -23,9 +23,9 @@ type Grants struct {
 
 // Configuration is where grants come from.
 type Configuration struct {
-	Source string   `json:"source"`          // file, recorded, none
+	Source string   `json:"source"`          // file, recorded, running, none
 	Name   string   `json:"name,omitempty"`  // of the file
-	SHA256 string   `json:"sha256"`          // of the file; of one that was recorded, as config.change has it
+	SHA256 string   `json:"sha256"`          // of the file; of one that was recorded or runs, as config.change has it
 	Files  []File   `json:"files"`           // that it names, in which principals are
 	Notes  []string `json:"notes,omitempty"` // what of it could not be told
 }

@@ -5,6 +5,8 @@ import (
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-soc2/caddy-soc2/happenings/changes"
 )
 
 // adminBase is the path of the evidence on the admin API.
@@ -26,7 +28,7 @@ func (*Admin) CaddyModule() caddy.ModuleInfo {
 func (*Admin) Routes() []caddy.AdminRoute {
 	api := NewAPI(activeSource)
 	api.ending = activeEnding
-	return []caddy.AdminRoute{{
+	return beside([]caddy.AdminRoute{{
 		Pattern: adminBase + "/",
 		Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 			path, ok := below(r.URL.Path, adminBase+apiVersion)
@@ -39,7 +41,14 @@ func (*Admin) Routes() []caddy.AdminRoute {
 			}
 			return nil
 		}),
-	}}
+	}})
+}
+
+// beside adds patterns of their own for the resources whose paths lie below those
+// of another module.
+func beside(list []caddy.AdminRoute) []caddy.AdminRoute {
+	serve := list[0].Handler.ServeHTTP
+	return append(list, changes.Routes(serve, adminBase+apiVersion+"/access/matrix", adminBase+apiVersion+"/access/principals")...)
 }
 
 // activeSource returns the app of the configuration that runs. It is asked for

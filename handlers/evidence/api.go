@@ -20,8 +20,11 @@ const lookups = 2
 // API serves the log's head, records and state as REST resources, wherever it
 // is mounted.
 type API struct {
-	source  func() (Source, error)
-	now     func() time.Time
+	source func() (Source, error)
+	now    func() time.Time
+
+	patience time.Duration // for an answer that is computed from a period
+
 	ending  func() context.Context // ends when requests that go on for ever must
 	slots   chan struct{}          // held by a request that reads records
 	streams chan struct{}          // held by a request that is sent records
@@ -33,7 +36,7 @@ type API struct {
 // request.
 func NewAPI(source func() (Source, error)) *API {
 	a := &API{
-		source: source, now: time.Now, ending: context.Background,
+		source: source, now: time.Now, patience: documentTime, ending: context.Background,
 		slots: make(chan struct{}, lookups), streams: make(chan struct{}, streams), exports: make(chan struct{}, exports),
 	}
 	a.tiles = tiles.New(tiles.Handler{
@@ -53,6 +56,19 @@ func NewAPI(source func() (Source, error)) *API {
 var endpoints = map[string]string{
 	"status":         "status",
 	"healthz":        "healthz",
+	"check_history":  "checks/{id}/history?from={time}&to={time}&limit={number}&cursor={cursor}",
+	"certificates":   "certificates?from={time}&to={time}&limit={number}&cursor={cursor}",
+	"config":         "config/current",
+	"config_changes": "config/changes?from={time}&to={time}&limit={number}&cursor={cursor}",
+	"config_change":  "config/changes/{seq}",
+	"config_version": "config/versions/{sha256}",
+	"access_matrix":  "access/matrix?from={time}&to={time}",
+	"access_used_by": "access/principals?from={time}&to={time}&limit={number}&cursor={cursor}",
+	"oscal_catalog":  "oscal/catalog?from={time}&to={time}",
+	"oscal_define":   "oscal/component-definition?from={time}&to={time}",
+	"oscal_results":  "oscal/assessment-results?from={time}&to={time}",
+	"report":         "report?from={time}&to={time}",
+	"log_heads":      "log/checkpoints?from={time}&to={time}&limit={number}&cursor={cursor}",
 	"boundary":       "boundary",
 	"checks":         "checks",
 	"check":          "checks/{id}",
@@ -106,6 +122,9 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, path string) {
 	case "/log/key":
 		send(w, r, http.StatusOK, typeText, []byte(src.Log().Key().Public()+"\n"))
 	default:
+		if a.computed(w, r, src, path) || a.configs(w, r, src, path) {
+			return
+		}
 		if ref, ok := strings.CutPrefix(path, recordsPath); ok {
 			a.record(w, r, src, ref)
 			return

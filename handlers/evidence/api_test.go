@@ -269,7 +269,7 @@ func TestHealthFollowsTheLog(t *testing.T) {
 
 func TestIndexNamesWhatIsServed(t *testing.T) {
 	b := newBench(t)
-	b.sign()
+	change := b.busy()
 	h := b.handler(Handler{})
 	var index map[string]string
 	decode(t, get(t, h, "/.soc2/v1/"), &index)
@@ -277,11 +277,12 @@ func TestIndexNamesWhatIsServed(t *testing.T) {
 		t.Fatal("the index is empty")
 	}
 	for name, path := range index {
-		path = strings.NewReplacer("{request-id-or-index}", "0", "from={index}", "from=0", "{index}", "000.p/1",
+		path = strings.NewReplacer("changes/{seq}", "changes/"+strconv.FormatInt(change, 10), "{sha256}", configHash, "limit={number}", "limit=2",
+			"{request-id-or-index}", "0", "from={index}", "from=0", "{index}", "000.p/1",
 			"{best-exact-or-none}", "none", "populations/{name}", "populations/requests", "{json-csv-ndjson-or-ocsf}", "csv", "{csv-ndjson-or-ocsf}", "csv",
 			"&cursor={cursor}", "", "{text}", "7", "seq={index}&size={number}", "seq=0&size=1", "from={size}&to={size}", "from=1&to=2", "checks/{id}", "checks/TLS-001", "criteria/{id}", "criteria/CC6.1",
 			"{level}", "0", "{number}", "1", "{0-or-1}", "0",
-			"from={time}", "from=2026-01-31T00:00:00Z", "{time}", "2026-02-28T00:00:00Z").Replace(path)
+			"from={time}", "from=2026-01-31T00:00:00Z", "{time}", "2100-02-28T00:00:00Z").Replace(path)
 		if w := get(t, h, "/.soc2/v1/"+path); w.Code != 200 {
 			t.Errorf("%s: %s has status %d", name, path, w.Code)
 		}

@@ -9,6 +9,7 @@ import (
 const (
 	defaultRate = 20 // requests a second
 	burst       = 5  // times the rate at once
+	tileTimes   = 25 // times the rate, of hash tiles
 	maxReaders  = 4096
 )
 

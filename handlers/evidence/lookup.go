@@ -62,7 +62,7 @@ func (a *API) record(w http.ResponseWriter, r *http.Request, src Source, name st
 	name, alone := strings.CutSuffix(name, tlogproof.Suffix)
 	ref, ok := parseReference(name)
 	if !ok {
-		problem(w, r, http.StatusBadRequest, badReference)
+		problemOf(w, r, http.StatusBadRequest, "ref", badReference)
 		return
 	}
 	log := src.Log()

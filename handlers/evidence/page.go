@@ -82,7 +82,7 @@ func (p *page) status(w http.ResponseWriter, r *http.Request, role Role) {
 func (p *page) lookup(w http.ResponseWriter, r *http.Request) {
 	ref, ok := parseReference(strings.TrimSpace(r.URL.Query().Get("id")))
 	if !ok {
-		problem(w, r, http.StatusBadRequest, badReference)
+		problemOf(w, r, http.StatusBadRequest, "id", badReference)
 		return
 	}
 	seeOther(w, p.prefix+apiVersion+recordsPath+ref.String())

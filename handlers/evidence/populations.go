@@ -2,18 +2,12 @@ package evidence
 
 import (
 	"bytes"
-	"context"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/caddy-soc2/caddy-soc2/audit/tiles"
 	"github.com/caddy-soc2/caddy-soc2/evidence/population"
 	"github.com/caddy-soc2/caddy-soc2/evidence/population/ocsf"
 )
@@ -51,120 +45,14 @@ func (a *API) populations(w http.ResponseWriter, r *http.Request, src Source, pa
 	}
 	var err error
 	if q.inquiry, err = parseInquiry(r.URL.RawQuery, a.now(), names...); err != nil {
-		problem(w, r, http.StatusBadRequest, sentence(err))
+		badQuery(w, r, err)
 		return true
+	}
+	if q.p != nil {
+		q.of = q.p.Name
 	}
 	a.inquire(q, src, serve)
 	return true
-}
-
-// inquest is a request for a population.
-type inquest struct {
-	inquiry
-	api *API
-	w   http.ResponseWriter
-	r   *http.Request
-	ctx context.Context //nolint:containedctx // of the request
-	p   *population.Population
-	log *population.Log
-}
-
-// inquire opens the log for a request, as its newest checkpoint signs it, and
-// answers it when its turn has come.
-func (a *API) inquire(q *inquest, src Source, serve func(*inquest)) {
-	log := src.Log()
-	head, err := log.Head()
-	if err == nil {
-		q.log, err = population.From(log.Records(), tiles.Head{Note: head.Note, Size: head.Size, Tree: head.Tree}, log.Key().Public())
-	}
-	if err != nil {
-		broken(q.w, q.r, err)
-		return
-	}
-	select {
-	case a.exports <- struct{}{}:
-		defer func() { <-a.exports }()
-	default:
-		q.w.Header().Set("Retry-After", "5")
-		problem(q.w, q.r, http.StatusServiceUnavailable, "Too many populations are being read: ask again in a moment.")
-		return
-	}
-	ctx, cancel := context.WithCancel(q.r.Context())
-	defer cancel()
-	defer context.AfterFunc(a.ending(), cancel)()
-	q.ctx = ctx
-	if q.cursor.size > 0 {
-		if q.cursor.of != mark(q.p, q.period) {
-			problem(q.w, q.r, http.StatusBadRequest, "The cursor is of another population or period: begin again without one.")
-			return
-		}
-		if q.log, err = q.log.At(ctx, q.cursor.size); err != nil {
-			q.failed(err)
-			return
-		}
-	}
-	if q.p != nil {
-		readingOf(q.r).population(q.p, q.period, q.format, q.log)
-	}
-	serve(q)
-}
-
-func (q *inquest) options() population.Options {
-	return population.Options{Population: q.p, Period: q.period, After: q.cursor.after, Now: q.api.now}
-}
-
-// failed answers that something cannot be had.
-func (q *inquest) failed(err error) {
-	switch {
-	case q.ctx.Err() != nil: // nobody waits for the answer, or the server stops
-		problem(q.w, q.r, http.StatusServiceUnavailable, "The server is stopping.")
-	case errors.Is(err, population.ErrOption):
-		problem(q.w, q.r, http.StatusBadRequest, sentence(err))
-	default:
-		broken(q.w, q.r, err)
-	}
-}
-
-// fresh answers that nothing has changed, if the client has what the tree says
-// (RFC 9110, section 13.1.2). The entity tag is the tree's head: what is asked of
-// one tree is always the same, but for what the clock says of a period that is
-// not over.
-func (q *inquest) fresh() bool {
-	etag := `"` + strconv.FormatInt(q.log.Head.Size, 10) + "-" + hex.EncodeToString(q.log.Head.Root[:12]) + `"`
-	secure(q.w.Header())
-	q.w.Header().Set("ETag", etag)
-	if tiles.Matches(q.r.Header.Values("If-None-Match"), etag) {
-		q.w.WriteHeader(http.StatusNotModified)
-		return true
-	}
-	return false
-}
-
-// head sets the fields that tell what an answer stands on.
-func (q *inquest) head(r population.Result) {
-	h := q.w.Header()
-	h.Set("Soc2-Tree-Size", strconv.FormatInt(q.log.Head.Size, 10))
-	h.Set("Soc2-Tree-Root", q.log.Head.Root.String())
-	h.Set("Soc2-Row-Count", strconv.FormatInt(r.Count, 10))
-	h.Set("Soc2-Coverage", r.Coverage.State)
-	if r.Count > 0 {
-		h.Set("Soc2-First-Seq", strconv.FormatInt(r.First, 10))
-		h.Set("Soc2-Last-Seq", strconv.FormatInt(r.Last, 10))
-	}
-}
-
-// standing is what all answers in JSON say of the log.
-type standing struct {
-	Origin     string            `json:"origin"`
-	Size       int64             `json:"tree_size"`
-	Root       string            `json:"tree_root"`
-	Period     population.Period `json:"period"`
-	Definition string            `json:"definition_sha256"`
-}
-
-func (q *inquest) standing() standing {
-	_, sum := population.Definitions()
-	return standing{q.log.Head.Origin, q.log.Head.Size, q.log.Head.Root.String(), q.period, sum}
 }
 
 // index lists the populations with their counts.
@@ -207,11 +95,28 @@ func (q *inquest) rows() {
 	if q.fresh() {
 		return
 	}
-	if q.format == "json" {
+	switch {
+	case q.format == "json" && q.r.Method == http.MethodHead:
+		q.counts()
+	case q.format == "json":
 		q.page()
+	default:
+		q.stream()
+	}
+}
+
+// counts answers HEAD: how many rows there are, whatever the page would hold.
+func (q *inquest) counts() {
+	bare := q.options()
+	bare.Bare = true
+	result, err := population.Rows(q.ctx, q.log, bare, func(*population.Row) error { return nil })
+	if err != nil {
+		q.failed(err)
 		return
 	}
-	q.stream()
+	q.head(result)
+	q.w.Header().Set("Content-Type", typeJSON)
+	q.w.WriteHeader(http.StatusOK)
 }
 
 // page answers with a page of rows.
@@ -221,7 +126,7 @@ func (q *inquest) page() {
 	last := ""
 	result, err := population.Rows(q.ctx, q.log, q.options(), func(row *population.Row) error {
 		if n == q.limit || body.Len() > 4<<20 {
-			next = cursor{q.log.Head.Size, mark(q.p, q.period), last}.String()
+			next = cursor{q.log.Head.Size, mark(q.of, q.period), last}.String()
 			return population.ErrStop
 		}
 		if n > 0 {
@@ -263,7 +168,7 @@ func (q *inquest) stream() {
 	bare := q.options()
 	bare.Bare = true
 	if q.format == ocsf.Format && q.p.Derived {
-		problem(q.w, q.r, http.StatusBadRequest, "The rows of "+q.p.Name+" are not records, of which OCSF has events: ask for csv or ndjson.")
+		problemOf(q.w, q.r, http.StatusBadRequest, "format", "The rows of "+q.p.Name+" are not records, of which OCSF has events: ask for csv or ndjson.")
 		return
 	}
 	result, err := population.Rows(q.ctx, q.log, bare, func(*population.Row) error { return nil })
@@ -328,7 +233,7 @@ func (q *inquest) provenance() {
 // sample answers with a sample.
 func (q *inquest) sample() {
 	if err := population.CheckSeed(q.seed); err != nil {
-		problem(q.w, q.r, http.StatusBadRequest, sentence(err))
+		problemOf(q.w, q.r, http.StatusBadRequest, "seed", sentence(err))
 		return
 	}
 	if q.fresh() {
@@ -349,54 +254,4 @@ func (q *inquest) sample() {
 func sentence(err error) string {
 	s := err.Error()
 	return strings.ToUpper(s[:1]) + s[1:] + "."
-}
-
-// proofs answers requests for proofs of the tree alone. It reports false for
-// other paths.
-func (a *API) proofs(w http.ResponseWriter, r *http.Request, src Source, path string) bool {
-	names := map[string][2]string{"/log/proof/inclusion": {"seq", "size"}, "/log/proof/consistency": {"from", "to"}}[path]
-	if names[0] == "" {
-		return false
-	}
-	log := src.Log()
-	_, head, _ := log.Checkpoint()
-	values := r.URL.Query()
-	number := func(name string, missing int64) int64 {
-		list, ok := values[name]
-		delete(values, name)
-		if !ok {
-			return missing
-		}
-		n, err := strconv.ParseInt(list[0], 10, 64)
-		if err != nil || len(list) != 1 || n < 0 {
-			return -1
-		}
-		return n
-	}
-	first, second := number(names[0], -1), number(names[1], head.Size)
-	if inclusion := names[0] == "seq"; first < 0 || second < 0 || len(values) > 0 || first > second || inclusion && first == second || !inclusion && first == 0 || second > head.Size {
-		problem(w, r, http.StatusBadRequest, fmt.Sprintf("The query has %s and %s, by default the newest size, %d, that is signed: numbers, the first smaller than the second.", names[0], names[1], head.Size))
-		return true
-	}
-	var hashes any
-	var err error
-	if names[0] == "seq" {
-		hashes, err = tiles.Reader{Records: log.Records(), Size: second}.Prove(r.Context(), first)
-	} else {
-		hashes, err = log.ProveConsistency(r.Context(), first, second)
-	}
-	if err != nil {
-		broken(w, r, err)
-		return true
-	}
-	text, err := json.Marshal(hashes)
-	if err != nil {
-		broken(w, r, err)
-		return true
-	}
-	if string(text) == "null" {
-		text = []byte("[]")
-	}
-	sendJSON(w, r, http.StatusOK, typeJSON, map[string]any{names[0]: first, names[1]: second, "hashes": json.RawMessage(text)})
-	return true
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -42,9 +43,12 @@ func (b *bench) hostile() {
 }
 
 // reads returns the records of reads of the evidence.
-func (b *bench) reads() (list []*audit.EvidenceRead) {
+func (b *bench) reads() []*audit.EvidenceRead { return b.readsFrom(0) }
+
+// readsFrom returns those from a record on.
+func (b *bench) readsFrom(seq int64) (list []*audit.EvidenceRead) {
 	b.t.Helper()
-	_, err := b.log.Records().Range(context.Background(), 0, b.log.Next(), func(_ int64, record []byte) error {
+	_, err := b.log.Records().Range(context.Background(), seq, b.log.Next(), func(_ int64, record []byte) error {
 		r, err := audit.Decode(record)
 		if read, ok := r.Body.(*audit.EvidenceRead); ok {
 			list = append(list, read)
@@ -137,16 +141,8 @@ func TestStreamsSayWhatTheyHoldBeforeTheyBegin(t *testing.T) {
 			}
 			continue
 		}
-		rows, err := csv.NewReader(&body).ReadAll()
-		if err != nil || len(rows) != len(payloads)+1 {
-			t.Fatal(len(rows), err)
-		}
-		for _, row := range rows[1:] {
-			for _, cell := range row {
-				if strings.ContainsAny(cell[:min(1, len(cell))], "=+-@\t\r") && cell != "-1" || strings.ContainsFunc(cell, unicode.IsControl) {
-					t.Errorf("a cell acts: %q", cell)
-				}
-			}
+		if rows := inertCSV(t, format, body.Bytes()); rows != len(payloads) {
+			t.Errorf("%d rows", rows)
 		}
 	}
 	w, err := do(b.handler(Handler{}), request{method: "HEAD", path: "/.soc2/v1/populations/denials?format=csv", user: "auditor"})
@@ -154,6 +150,23 @@ func TestStreamsSayWhatTheyHoldBeforeTheyBegin(t *testing.T) {
 		t.Errorf("%d %v %v", w.Code, w.Header(), err)
 	}
 	isProblem(t, get(t, b.handler(Handler{}), "/.soc2/v1/populations/principals?format=ocsf"), 400)
+}
+
+// inertCSV checks that no cell acts, and returns how many rows there are.
+func inertCSV(t *testing.T, what string, body []byte) int {
+	t.Helper()
+	rows, err := csv.NewReader(bytes.NewReader(body)).ReadAll()
+	if err != nil || len(rows) == 0 {
+		t.Fatalf("%s: %d rows, %v", what, len(rows), err)
+	}
+	for _, row := range rows[1:] {
+		for _, cell := range row {
+			if strings.ContainsAny(cell[:min(1, len(cell))], "=+-@\t\r") && cell != "-1" || strings.ContainsFunc(cell, unicode.IsControl) {
+				t.Errorf("%s: a cell acts: %q", what, cell)
+			}
+		}
+	}
+	return len(rows) - 1
 }
 
 func TestEntityTagIsTheHeadOfTheTree(t *testing.T) {
@@ -240,17 +253,20 @@ func TestSamplesAndProofsVerifyWithTheKeyAlone(t *testing.T) {
 func TestNobodyGetsIn(t *testing.T) {
 	b := newBench(t)
 	_, id := b.add("/secret-path")
-	b.sign()
+	change := b.busy()
 	h := b.handler(Handler{Viewers: []string{"role:viewer"}, Auditors: []string{"role:auditor", "user:alice"}})
-	all := []string{
-		"/v1/populations/requests", "/v1/populations/requests?format=csv", "/v1/populations/requests?format=ndjson", "/v1/populations/requests?format=ocsf",
-		"/v1/populations/requests/sample?seed=1", "/v1/populations/requests/provenance", "/v1/populations/principals", "/v1/log/records", "/v1/log/records?follow=1&limit=1",
-		"/v1/log/records/0", "/v1/log/records/" + id, "/v1/log/records/0.tlog-proof", "/v1/log/tile/entries/000.p/1", "/lookup?id=0", "/v1/nothing", "/nothing", "/v1/populations/", "/v2/",
+	// The paths are those of the routes, so that no route is forgotten.
+	all, state := []string{"/v1/nothing", "/nothing", "/v1/populations/", "/v2/", "/v1/config/", "/v1/oscal/", "/v1/report/"}, []string{}
+	for _, e := range b.examples(change) {
+		if e.least == Auditor {
+			all = append(all, e.path)
+		} else {
+			state = append(state, e.path)
+		}
 	}
-	state := []string{"/", "/style.css", "/v1/", "/v1/openapi.json", "/v1/status", "/v1/healthz", "/v1/boundary", "/v1/populations", "/v1/log/checkpoint", "/v1/log/key", "/v1/log/tile/0/000.p/1", "/v1/log/proof/inclusion?seq=0"}
 	refused := func(name string, req request, status int) {
 		t.Helper()
-		before := len(b.reads())
+		from := b.log.Next()
 		w, err := do(h, req)
 		if err != nil {
 			t.Errorf("%s %s: it reached the next handler", name, req.path)
@@ -264,11 +280,11 @@ func TestNobodyGetsIn(t *testing.T) {
 				t.Errorf("%s %s: it tells %q", name, req.path, leak)
 			}
 		}
-		reads := b.reads()
-		if len(reads) != before+1 {
-			t.Fatalf("%s %s %s: %d records of reads, want 1", name, req.method, req.path, len(reads)-before)
+		reads := b.readsFrom(from)
+		if len(reads) != 1 {
+			t.Fatalf("%s %s %s: %d records of reads, want 1", name, req.method, req.path, len(reads))
 		}
-		if r := reads[before]; r.Outcome != "denied" || r.Status != status || r.Rows != 0 || r.Actor.Name != req.user {
+		if r := reads[0]; r.Outcome != "denied" || r.Status != status || r.Rows != 0 || r.Actor.Name != req.user {
 			t.Errorf("%s %s: recorded as %+v", name, req.path, r)
 		}
 	}
@@ -282,6 +298,26 @@ func TestNobodyGetsIn(t *testing.T) {
 	}
 	for _, path := range all {
 		refused("a viewer", request{path: "/.soc2" + path, user: "victor", roles: "viewer"}, 403)
+	}
+	for _, path := range append(all, state...) { // tricks with the method, the path and caches
+		for _, method := range []string{"POST", "DELETE", "get"} {
+			refused("an auditor", request{method: method, path: "/.soc2" + path, user: "alice"}, 405)
+			refused("nobody", request{method: method, path: "/.soc2" + path}, 403)
+		}
+		bare, query, _ := strings.Cut(path, "?")
+		for _, trick := range []string{bare + "/", "/x/.." + bare, strings.Replace(bare, "/", "//", 1), strings.ToUpper(bare), bare + "%00", bare + ";x", bare + "/..%2f", "/style.css/.." + bare} {
+			if query != "" {
+				trick += "?" + query
+			}
+			refused("nobody", request{path: "/.soc2" + trick}, 403)
+			w, err := do(h, request{path: "/.soc2" + trick, user: "victor", roles: "viewer"})
+			if err != nil || w.Code < 400 && slices.Contains(all, path) || strings.Contains(w.Body.String(), "secret-path") {
+				t.Errorf("a viewer at %s: %d %v", trick, w.Code, err)
+			}
+		}
+		for _, header := range []http.Header{{"Range": {"bytes=0-10"}}, {"If-None-Match": {"*"}}, {"If-Modified-Since": {"Mon, 01 Jan 2035 00:00:00 GMT"}}, {"Cache-Control": {"only-if-cached, max-stale"}}} {
+			refused("nobody with a copy", request{path: "/.soc2" + path, header: header}, 403)
+		}
 	}
 	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY", "PROPFIND", "get", "GETX"} {
 		refused("an auditor", request{method: method, path: "/.soc2/v1/status", user: "alice"}, 405)

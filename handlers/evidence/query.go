@@ -35,6 +35,21 @@ type inquiry struct {
 // errQuery is what a client did wrong.
 var errQuery = errors.New("the query is wrong")
 
+// parameterError is what a client did wrong with a parameter.
+type parameterError struct {
+	name string
+	why  error
+}
+
+func (e *parameterError) Error() string { return errQuery.Error() + ": " + e.why.Error() }
+
+// Unwrap makes it an errQuery.
+func (e *parameterError) Unwrap() []error { return []error{errQuery, e.why} }
+
+func wrong(name, format string, args ...any) error {
+	return &parameterError{name, fmt.Errorf(format, args...)}
+}
+
 // parseInquiry reads a query that may have the given names. What it does not
 // know is refused: who misspelled a name would take all rows for some.
 func parseInquiry(query string, now time.Time, names ...string) (q inquiry, err error) {
@@ -44,14 +59,14 @@ func parseInquiry(query string, now time.Time, names ...string) (q inquiry, err 
 	}
 	for name, list := range values {
 		if !slices.Contains(names, name) {
-			return q, fmt.Errorf("%w: there is no %.40q here: there is %s", errQuery, name, strings.Join(names, ", "))
+			return q, wrong(name[:min(len(name), maxName)], "there is no %.40q here: %s", name, has(names))
 		}
 		if len(list) != 1 {
-			return q, fmt.Errorf("%w: %s is there more than once", errQuery, name)
+			return q, wrong(name, "%s is there more than once", name)
 		}
 	}
-	if q.period, err = population.ParsePeriod(values.Get("from"), values.Get("to"), now); err != nil {
-		return q, fmt.Errorf("%w: %w", errQuery, err)
+	if q.period, err = parsePeriod(values, now); err != nil {
+		return q, err
 	}
 	if q.limit, err = number(values, "limit", defaultPage, maxPage); err != nil {
 		return q, err
@@ -72,13 +87,37 @@ func parseInquiry(query string, now time.Time, names ...string) (q inquiry, err 
 	return q, err
 }
 
+// maxName is how much of a parameter's name an answer says again.
+const maxName = 40
+
+// has says which parameters there are.
+func has(names []string) string {
+	if len(names) == 0 {
+		return "there are no parameters"
+	}
+	return "there is " + strings.Join(names, ", ")
+}
+
+// parsePeriod reads from and to.
+func parsePeriod(values url.Values, now time.Time) (p population.Period, err error) {
+	from, to := values.Get("from"), values.Get("to")
+	if p, err = population.ParsePeriod(from, to, now); err == nil {
+		return p, nil
+	}
+	name := "to"
+	if _, alone := population.ParsePeriod(from, "", now); alone != nil {
+		name = "from"
+	}
+	return p, &parameterError{name, err}
+}
+
 func choice(values url.Values, name string, list ...string) (string, error) {
 	text, ok := values[name]
 	if !ok {
 		return list[0], nil
 	}
 	if !slices.Contains(list, text[0]) {
-		return "", fmt.Errorf("%w: %s is one of %s", errQuery, name, strings.Join(list, ", "))
+		return "", wrong(name, "%s is one of %s", name, strings.Join(list, ", "))
 	}
 	return text[0], nil
 }
@@ -90,7 +129,7 @@ func number(values url.Values, name string, missing, most int) (int, error) {
 	}
 	n, err := strconv.Atoi(text[0])
 	if err != nil || n < 1 || n > most {
-		return 0, fmt.Errorf("%w: %s is a number from 1 to %d", errQuery, name, most)
+		return 0, wrong(name, "%s is a number from 1 to %d", name, most)
 	}
 	return n, nil
 }
@@ -100,7 +139,7 @@ func number(values url.Values, name string, missing, most int) (int, error) {
 // who makes one up reads a page that the same question would have led to.
 type cursor struct {
 	size  int64
-	of    string // of which population and period: see mark
+	of    string // of which question and period: see mark
 	after string // key of the row before
 }
 
@@ -115,7 +154,7 @@ func (c cursor) String() string {
 
 // parseCursor takes only what String writes.
 func parseCursor(s string) (c cursor, err error) {
-	bad := fmt.Errorf("%w: the cursor is not one that was given out", errQuery)
+	bad := wrong("cursor", "the cursor is not one that was given out")
 	parts := strings.Split(s, ".")
 	if len(s) > maxCursor || len(parts) != 4 || parts[0] != cursorVersion {
 		return c, bad
@@ -131,9 +170,9 @@ func parseCursor(s string) (c cursor, err error) {
 	return c, nil
 }
 
-// mark names a population and a period, so that a cursor of another question is
-// noticed.
-func mark(p *population.Population, period population.Period) string {
-	sum := sha256.Sum256([]byte(p.Name + "\n" + period.From.Format(time.RFC3339Nano) + "\n" + period.To.Format(time.RFC3339Nano)))
+// mark names a population, or another question, and a period, so that a cursor of
+// another one is noticed.
+func mark(of string, period population.Period) string {
+	sum := sha256.Sum256([]byte(of + "\n" + period.From.Format(time.RFC3339Nano) + "\n" + period.To.Format(time.RFC3339Nano)))
 	return hex.EncodeToString(sum[:8])
 }

@@ -49,6 +49,15 @@ func (v *reading) population(p *population.Population, period population.Period,
 	v.record.TreeSize, v.record.TreeRoot = log.Head.Size, log.Head.Root.String()
 }
 
+// span notes what period is read, and on which tree.
+func (v *reading) span(period population.Period, log *population.Log) {
+	if v == nil {
+		return
+	}
+	v.record.From, v.record.To = period.From, period.To
+	v.record.TreeSize, v.record.TreeRoot = log.Head.Size, log.Head.Root.String()
+}
+
 // rows notes which rows were given.
 func (v *reading) rows(n, first, last int64) {
 	if v == nil || n == 0 {

@@ -2,12 +2,21 @@ package evidence
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+
+	"github.com/caddy-soc2/caddy-soc2/audit/tiles"
 )
 
 // The media types of responses.
@@ -35,11 +44,28 @@ func send(w http.ResponseWriter, r *http.Request, status int, mediaType string, 
 	h := w.Header()
 	secure(h)
 	h.Set("Content-Type", mediaType)
+	if status == http.StatusOK && unchanged(h, r, body) {
+		h.Del("Content-Type")
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(body) //nolint:gosec // HTML comes from html/template, and the other types are not sniffed
 	}
+}
+
+// unchanged sets the entity tag of an answer that has none yet, which is its hash,
+// and reports whether the client has what has it (RFC 9110, section 13.1.2).
+func unchanged(h http.Header, r *http.Request, body []byte) bool {
+	if h.Get("ETag") != "" {
+		return false // it was compared before
+	}
+	sum := sha256.Sum256(body)
+	etag := `"` + hex.EncodeToString(sum[:16]) + `"`
+	h.Set("ETag", etag)
+	return tiles.Matches(r.Header.Values("If-None-Match"), etag)
 }
 
 // sendJSON answers with a value that is known to be encodable.
@@ -50,17 +76,59 @@ func sendJSON(w http.ResponseWriter, r *http.Request, status int, mediaType stri
 	if err := e.Encode(v); err != nil {
 		panic(err)
 	}
-	send(w, r, status, mediaType, b.Bytes())
+	send(w, r, status, mediaType, still(b.Bytes()))
+}
+
+// still writes characters of JSON that change how text is shown, and that an encoder
+// leaves as they are, as escapes: who looks at an answer sees all of it in its order.
+func still(text []byte) []byte {
+	if !bytes.ContainsFunc(text, acts) {
+		return text
+	}
+	out := make([]byte, 0, len(text)+64)
+	for _, c := range string(text) {
+		if !acts(c) {
+			out = utf8.AppendRune(out, c)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{c}) {
+			out = fmt.Appendf(out, `\u%04x`, unit)
+		}
+	}
+	return out
+}
+
+// acts reports whether a character, which is in a text of JSON, is a control or
+// changes the direction of text, or does not show.
+func acts(c rune) bool {
+	return c >= 0x7f && (unicode.IsControl(c) || unicode.Is(unicode.Cf, c))
 }
 
 // problem answers with an error (RFC 9457).
 func problem(w http.ResponseWriter, r *http.Request, status int, detail string) {
+	problemOf(w, r, status, "", detail)
+}
+
+// problemOf answers with an error that a parameter of the request is to blame for,
+// which the extension member "parameter" names (RFC 9457, section 3.2).
+func problemOf(w http.ResponseWriter, r *http.Request, status int, parameter, detail string) {
+	w.Header().Del("ETag")
 	sendJSON(w, r, status, typeProblem, struct {
-		Type   string `json:"type"`
-		Title  string `json:"title"`
-		Status int    `json:"status"`
-		Detail string `json:"detail"`
-	}{"about:blank", http.StatusText(status), status, detail})
+		Type      string `json:"type"`
+		Title     string `json:"title"`
+		Status    int    `json:"status"`
+		Detail    string `json:"detail"`
+		Parameter string `json:"parameter,omitempty"`
+	}{"about:blank", http.StatusText(status), status, detail, parameter})
+}
+
+// badQuery answers that a query is wrong.
+func badQuery(w http.ResponseWriter, r *http.Request, err error) {
+	name := ""
+	if p, ok := errors.AsType[*parameterError](err); ok {
+		name = p.name
+	}
+	problemOf(w, r, http.StatusBadRequest, name, sentence(err))
 }
 
 // report tells the server's log why the audit log could not be read.

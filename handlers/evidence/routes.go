@@ -8,6 +8,7 @@ type route struct {
 	least    Role
 	resource string // in records of reads
 	state    bool   // it is served while the log takes no records, and so without a record
+	tile     bool   // it is a hash tile, of which a reader may have more
 	open     bool   // reads of it are not recorded: it shows no evidence
 }
 
@@ -24,22 +25,35 @@ var routes = []route{
 	{pattern: "/v1/boundary", least: Viewer, resource: "boundary", state: true},
 	{pattern: "/v1/checks", least: Viewer, resource: "checks", state: true},
 	{pattern: "/v1/checks/{id}", least: Viewer, resource: "checks", state: true},
+	{pattern: "/v1/checks/{id}/history", least: Viewer, resource: "checks"},
 	{pattern: "/v1/criteria", least: Viewer, resource: "criteria", state: true},
 	{pattern: "/v1/criteria/{id}", least: Viewer, resource: "criteria", state: true},
 	{pattern: "/v1/findings", least: Viewer, resource: "findings", state: true},
 	{pattern: "/v1/exceptions", least: Viewer, resource: "exceptions", state: true},
 	{pattern: "/v1/upstreams", least: Viewer, resource: "upstreams"},
+	{pattern: "/v1/certificates", least: Viewer, resource: "certificates"},
+	{pattern: "/v1/config/current", least: Auditor, resource: "config"},
+	{pattern: "/v1/config/changes", least: Auditor, resource: "config"},
+	{pattern: "/v1/config/changes/{seq}", least: Auditor, resource: "config"},
+	{pattern: "/v1/config/versions/{sha256}", least: Auditor, resource: "config"},
+	{pattern: "/v1/access/matrix", least: Auditor, resource: "access"},
+	{pattern: "/v1/access/principals", least: Auditor, resource: "access"},
+	{pattern: "/v1/oscal/catalog", least: Auditor, resource: "oscal"},
+	{pattern: "/v1/oscal/component-definition", least: Auditor, resource: "oscal"},
+	{pattern: "/v1/oscal/assessment-results", least: Auditor, resource: "oscal"},
+	{pattern: "/v1/report", least: Auditor, resource: "report"},
 	{pattern: "/v1/populations", least: Viewer, resource: "populations"},
 	{pattern: "/v1/populations/{name}", least: Auditor, resource: "population"},
 	{pattern: "/v1/populations/{name}/provenance", least: Auditor, resource: "population"},
 	{pattern: "/v1/populations/{name}/sample", least: Auditor, resource: "sample"},
 	{pattern: "/v1/log/checkpoint", least: Viewer, resource: "checkpoint", state: true},
+	{pattern: "/v1/log/checkpoints", least: Viewer, resource: "checkpoint"},
 	{pattern: "/v1/log/key", least: Viewer, resource: "key", state: true},
 	{pattern: "/v1/log/proof/inclusion", least: Viewer, resource: "proof"},
 	{pattern: "/v1/log/proof/consistency", least: Viewer, resource: "proof"},
 	{pattern: "/v1/log/records", least: Auditor, resource: "records"},
 	{pattern: "/v1/log/records/{ref}", least: Auditor, resource: "record"},
-	{pattern: "/v1/log/tile/{path...}", least: Viewer, resource: "tile"},
+	{pattern: "/v1/log/tile/{path...}", least: Viewer, resource: "tile", tile: true},
 	{pattern: "/v1/log/tile/entries/{path...}", least: Auditor, resource: "records"},
 }
 

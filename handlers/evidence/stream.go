@@ -33,39 +33,45 @@ type listing struct {
 const badListing = "The query has from, the index of a record; limit, how many records, 1 to 10000, or any number with follow; and follow, 0 or 1."
 
 // parseListing reads a query. What it does not know is refused: a client that
-// misspelled a name would take all records for some.
-func parseListing(query string) (l listing, ok bool) {
+// misspelled a name would take all records for some. Wrong names the parameter
+// that is; none, if it is not a query.
+func parseListing(query string) (l listing, wrong string, ok bool) {
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		return l, false
+		return l, "", false
 	}
-	number := func(name string, missing, least, most int64) (int64, bool) {
+	ok = true
+	number := func(name string, missing, least, most int64) int64 {
 		list, given := values[name]
 		delete(values, name)
 		if !given {
-			return missing, true
+			return missing
 		}
 		n, err := strconv.ParseInt(list[0], 10, 64)
-		return n, err == nil && len(list) == 1 && n >= least && n <= most
+		if err != nil || len(list) != 1 || n < least || n > most {
+			wrong, ok = name, false
+		}
+		return n
 	}
-	follow, ok1 := number("follow", 0, 0, 1)
-	l.follow = follow == 1
+	l.follow = number("follow", 0, 0, 1) == 1
 	limit, most := int64(defaultLimit), int64(maxLimit)
 	if l.follow {
 		limit, most = math.MaxInt64, math.MaxInt64
 	}
-	var ok2, ok3 bool
-	l.from, ok2 = number("from", -1, 0, math.MaxInt64)
-	l.limit, ok3 = number("limit", limit, 1, most)
-	return l, ok1 && ok2 && ok3 && len(values) == 0
+	l.from = number("from", -1, 0, math.MaxInt64)
+	l.limit = number("limit", limit, 1, most)
+	for name := range values {
+		wrong, ok = name[:min(len(name), maxName)], false
+	}
+	return l, wrong, ok
 }
 
 // records sends records in order, one a line, in the bytes that were hashed.
 // Each is on disk when it is sent.
 func (a *API) records(w http.ResponseWriter, r *http.Request, src Source) {
-	l, ok := parseListing(r.URL.RawQuery)
+	l, wrong, ok := parseListing(r.URL.RawQuery)
 	if !ok {
-		problem(w, r, http.StatusBadRequest, badListing)
+		problemOf(w, r, http.StatusBadRequest, wrong, badListing)
 		return
 	}
 	select {

@@ -96,7 +96,7 @@ func FuzzListing(f *testing.F) {
 	f.Add("from=1&limit=2&follow=1")
 	f.Add("follow=0")
 	f.Fuzz(func(t *testing.T, query string) {
-		l, ok := parseListing(query)
+		l, _, ok := parseListing(query)
 		if ok && (l.from < -1 || l.limit < 1 || !l.follow && l.limit > maxLimit) {
 			t.Errorf("%q: %+v", query, l)
 		}

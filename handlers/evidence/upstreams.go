@@ -15,11 +15,12 @@ const defaultPeriod = 24 * time.Hour
 
 const badPeriod = "The query has from and to, times such as 2026-01-31T00:00:00Z, the first before the second."
 
-// parsePeriod reads a query. What it does not know is refused.
-func parsePeriod(query string, now time.Time) (from, to time.Time, ok bool) {
+// parseSpan reads a query. What it does not know is refused.
+// Wrong names the parameter that is; none, if it is not a query.
+func parseSpan(query string, now time.Time) (from, to time.Time, wrong string, ok bool) {
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		return from, to, false
+		return from, to, "", false
 	}
 	for name, bound := range map[string]*time.Time{"from": &from, "to": &to} {
 		list, given := values[name]
@@ -28,7 +29,7 @@ func parsePeriod(query string, now time.Time) (from, to time.Time, ok bool) {
 			continue
 		}
 		if *bound, err = time.Parse(time.RFC3339Nano, list[0]); err != nil || len(list) != 1 || bound.IsZero() {
-			return from, to, false
+			return from, to, name, false
 		}
 	}
 	if from.IsZero() {
@@ -37,14 +38,17 @@ func parsePeriod(query string, now time.Time) (from, to time.Time, ok bool) {
 			from = to.Add(-defaultPeriod)
 		}
 	}
-	return from, to, len(values) == 0 && (to.IsZero() || from.Before(to))
+	for name := range values {
+		return from, to, name[:min(len(name), maxName)], false
+	}
+	return from, to, "to", to.IsZero() || from.Before(to)
 }
 
 // upstreams says how available the upstreams were, as the log has it.
 func (a *API) upstreams(w http.ResponseWriter, r *http.Request, src Source) {
-	from, to, ok := parsePeriod(r.URL.RawQuery, a.now())
+	from, to, wrong, ok := parseSpan(r.URL.RawQuery, a.now())
 	if !ok {
-		problem(w, r, http.StatusBadRequest, badPeriod)
+		problemOf(w, r, http.StatusBadRequest, wrong, badPeriod)
 		return
 	}
 	select {

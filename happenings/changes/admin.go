@@ -3,7 +3,6 @@ package changes
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io/fs"
 	"net/http"
 	"slices"
@@ -39,12 +38,8 @@ var gatedMethods = []string{http.MethodGet, http.MethodPost, http.MethodPut, htt
 
 // Routes implements caddy.AdminRouter.
 func (*Admin) Routes() []caddy.AdminRoute {
-	routes := []caddy.AdminRoute{
-		{Pattern: "GET /soc2/v1/config/current", Handler: gated(serveCurrent)},
-		{Pattern: "GET /soc2/v1/config/changes", Handler: gated(serveChanges)},
-		{Pattern: "GET /soc2/v1/config/versions/{hash}", Handler: gated(serveVersion)},
-	}
-	for _, pattern := range gatePatterns(routes) {
+	var routes []caddy.AdminRoute
+	for _, pattern := range gatePatterns() {
 		routes = append(routes, caddy.AdminRoute{Pattern: pattern, Handler: gate{process}})
 	}
 	return routes
@@ -54,7 +49,7 @@ func (*Admin) Routes() []caddy.AdminRoute {
 // pattern of the admin API. A pattern with a method wins over the same without
 // it, but not over one of which it has a part: those cannot have a gate, and
 // are tried out here because the router panics.
-func gatePatterns(own []caddy.AdminRoute) (list []string) {
+func gatePatterns() (list []string) {
 	trial := http.NewServeMux()
 	known := slices.Clone(stockPatterns)
 	for _, m := range caddy.GetModules("admin.api") {
@@ -62,9 +57,6 @@ func gatePatterns(own []caddy.AdminRoute) (list []string) {
 	}
 	for _, pattern := range known {
 		fits(trial, pattern)
-	}
-	for _, route := range own {
-		fits(trial, route.Pattern)
 	}
 	for _, pattern := range known {
 		if strings.ContainsAny(pattern, " {") {
@@ -154,51 +146,14 @@ func Now() State {
 	return s
 }
 
-func serveCurrent(w http.ResponseWriter, _ *http.Request) {
+// Version returns a configuration that ran, as canonical JSON without its secrets,
+// by the SHA-256 of that. The error is fs.ErrNotExist if it is not kept.
+func Version(sha256 string) ([]byte, error) {
 	_, h := process.tools()
 	if h == nil {
-		problem(w, http.StatusServiceUnavailable, "There is no history of the configuration: the app soc2 was not configured yet.")
-		return
+		return nil, fs.ErrNotExist
 	}
-	current := struct {
-		State
-		Config json.RawMessage `json:"config"` // without secrets
-	}{State: Now()}
-	if text, err := h.get(current.SHA256); err == nil {
-		current.Config = text
-	}
-	sendJSON(w, http.StatusOK, "application/json", current)
-}
-
-func serveChanges(w http.ResponseWriter, _ *http.Request) {
-	process.mu.Lock()
-	list := slices.Clone(process.recent)
-	process.mu.Unlock()
-	slices.Reverse(list)
-	sendJSON(w, http.StatusOK, "application/json", struct {
-		Notice  string   `json:"notice"`
-		Changes []Change `json:"changes"`
-	}{"The changes that this process has seen, youngest first. The audit log has all of them, as config.change records.", append([]Change{}, list...)})
-}
-
-func serveVersion(w http.ResponseWriter, r *http.Request) {
-	_, h := process.tools()
-	hash := r.PathValue("hash")
-	if h == nil || !isHash(hash) {
-		problem(w, http.StatusNotFound, "A version is named by its SHA-256 in hex.")
-		return
-	}
-	text, err := h.get(hash)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		problem(w, http.StatusNotFound, "There is no such version, or it is no longer kept.")
-	case err != nil:
-		problem(w, http.StatusInternalServerError, err.Error())
-	default:
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(text)
-	}
+	return h.get(sha256)
 }
 
 // problem answers an error (RFC 9457).

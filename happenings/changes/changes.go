@@ -28,7 +28,6 @@ import (
 	"bytes"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -56,7 +55,6 @@ type recorder struct {
 	history  *history
 	next     *tools  // of the configuration that is being loaded, if they are others
 	version  version // that runs
-	recent   []Change
 	endpoint Endpoint
 
 	attemptsMu sync.Mutex // guards the fields below
@@ -187,36 +185,5 @@ func write(r audit.Body, wait bool) {
 	if book := hold(); book != nil {
 		defer book.Release()
 		_ = book.Write(r, wait)
-	}
-}
-
-// Change is a change as the evidence API shows it.
-type Change struct {
-	Time    time.Time `json:"time"`
-	Outcome string    `json:"outcome"`
-	Source  string    `json:"source"`
-	Actor   string    `json:"actor,omitempty"`
-	Known   string    `json:"actor_known"`
-	Ticket  string    `json:"ticket,omitempty"`
-	Error   string    `json:"error,omitempty"`
-	Before  string    `json:"before,omitempty"`
-	After   string    `json:"after,omitempty"`
-	Risks   []string  `json:"risks"`
-}
-
-// maxRecent is how many changes the evidence API shows. The log has them all.
-const maxRecent = 256
-
-// remember keeps a change for the evidence API.
-func (r *recorder) remember(c *audit.ConfigChange) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.counters.change(c)
-	r.recent = append(r.recent, Change{
-		Time: c.Time, Outcome: c.Outcome, Source: c.Source, Actor: c.Actor.Name, Known: c.Actor.Known,
-		Ticket: c.Ticket, Error: c.Error, Before: c.Before, After: c.After, Risks: append([]string{}, c.Risks...),
-	})
-	if n := len(r.recent) - maxRecent; n > 0 {
-		r.recent = append([]Change(nil), r.recent[n:]...)
 	}
 }

@@ -167,7 +167,7 @@ func (h sameShape) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.Ser
 func (h otherShape) ServeHTTP(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(h.mux)) }
 
 func TestGatesFitBesidePatternsOfOthers(t *testing.T) {
-	list := gatePatterns(nil)
+	list := gatePatterns()
 	for _, want := range []string{"GET /config/", "PATCH /config/", "DELETE /id/", "POST /stop"} {
 		if !strings.Contains(" "+strings.Join(list, ",")+",", want+",") {
 			t.Errorf("no gate %s in %v", want, list)
@@ -410,7 +410,7 @@ func TestOutcomeIsReadFromTheCauseOfTheContext(t *testing.T) {
 
 func TestCountsAreByFixedNames(t *testing.T) {
 	before := Count()
-	process.remember(&audit.ConfigChange{Outcome: applied, Source: sourceAdmin, Actor: audit.Actor{Known: knownNone}})
+	process.counters.change(&audit.ConfigChange{Outcome: applied, Source: sourceAdmin, Actor: audit.Actor{Known: knownNone}})
 	process.calls.write(&audit.AdminCall{Outcome: outcomeDenied})
 	after := Count()
 	labels := ChangeLabels{applied, sourceAdmin, knownNone}

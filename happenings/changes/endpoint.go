@@ -138,7 +138,7 @@ func (r *recorder) checkEndpoint() {
 	if len(is.Unexpected) > 0 {
 		c.Risks = []string{string(risk.AdminOpened)}
 	}
-	r.remember(c)
+	r.counters.change(c)
 	write(c, true)
 }
 

@@ -47,7 +47,7 @@ func (r *recorder) finish(a *attempt, seen result) string {
 	}
 	secrets.Add(r.running().secrets)
 	c.Path = secrets.Scrub(c.Path) // of a part that may be called after a secret
-	r.remember(c)
+	r.counters.change(c)
 	enter(a, c)
 	return c.Error
 }

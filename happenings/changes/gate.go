@@ -168,7 +168,7 @@ func (r *recorder) refuse(w *answer, req *http.Request, c *audit.AdminCall) {
 		Mode: LoadOnly, Outcome: rejected, Error: c.Error,
 	}
 	a.record.Before, a.record.Path = r.running().hash, r.plainError(c.Path)
-	r.remember(&a.record)
+	r.counters.change(&a.record)
 	write(&a.record, true)
 	problem(w, http.StatusForbidden, "Parts of the configuration cannot be changed directly here (soc2: changes load_only). "+
 		"Send the whole configuration to POST /load, or use \"caddy reload\", with the header "+headerTicket+" if you have a ticket.")
