@@ -31,6 +31,9 @@ type Account struct {
 	took    int64          // its duration
 	closed  string         // time of a log.close that no log.open has followed
 	segment map[int64]bool // whose rollup was counted
+
+	review review
+	lots   []lot
 }
 
 type selector struct {
@@ -72,6 +75,8 @@ func NewAccount(l *Log, p Period, sink Sink) *Account {
 	a.Heads, a.First, a.Next = l.Heads, l.First, l.Next
 	a.Kinds, a.Days, a.Populations = map[string]int64{}, map[string]Day{}, map[string]Count{}
 	a.Gaps, a.Keys = []Gap{}, []KeyUse{}
+	a.Findings, a.Risks, a.Samples = []Finding{}, []Risk{}, []Drawn{}
+	a.review.begin()
 	a.Requests.By = map[string]map[string]int64{"status": {}}
 	for _, t := range tables {
 		a.Requests.By[t.name] = map[string]int64{}
@@ -216,6 +221,7 @@ func (a *Account) rows(seq int64, record []byte) error {
 		}
 		*c.Last = seq
 		a.Populations[s.p.Name] = c
+		a.offer(s.p, seq)
 		if row == nil {
 			continue
 		}
@@ -285,6 +291,8 @@ func (a *Account) End() (Figures, error) {
 		a.Upstreams[id] = line
 	}
 	slices.SortFunc(a.Gaps, byTime)
+	a.reviewed()
+	a.drawn()
 	return a.Figures, nil
 }
 

@@ -14,7 +14,7 @@ func Report(ctx context.Context, logs []Log, opt Options) (*pack.Report, []byte,
 		return nil, nil, err
 	}
 	b := &builder{ctx: ctx, opt: opt}
-	b.manifest = &pack.Manifest{Schema: pack.Schema, Generator: pack.Generator, Period: opt.Period, Full: opt.Full, Logs: []pack.LogEntry{}}
+	b.manifest = opt.manifest()
 	if err := b.begin(logs); err != nil {
 		return nil, nil, err
 	}
@@ -33,6 +33,9 @@ func Report(ctx context.Context, logs []Log, opt Options) (*pack.Report, []byte,
 // count makes the figures of the log alone.
 func (l *logBuilder) count() error {
 	l.account = pack.NewAccount(&l.log, l.b.opt.Period, nil)
+	if err := l.account.Draw(l.b.opt.Samples); err != nil {
+		return err
+	}
 	l.dry = true
 	if err := l.walk(); err != nil {
 		return err
