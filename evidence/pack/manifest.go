@@ -19,7 +19,7 @@ type Manifest struct {
 	Full      bool        `json:"full"` // all raw records of the period are there
 	Logs      []LogEntry  `json:"logs"`
 	Samples   []Sample    `json:"samples,omitempty"` // that were asked for, by population and seed
-	Files     []FileEntry `json:"files"` // in the order of their names
+	Files     []FileEntry `json:"files"`             // in the order of their names
 }
 
 // LogEntry is a log in a manifest.

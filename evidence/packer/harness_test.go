@@ -266,8 +266,12 @@ func (s *site) input() packer.Log {
 func (s *site) options(full bool) packer.Options {
 	return packer.Options{
 		Period: s.want.period, Full: full, Temp: s.t.TempDir(), Now: func() time.Time { return start.AddDate(1, 0, 0) },
-		Samples: []pack.Sample{{"requests", 9, "audit 2026/01"}, {"denials", 5, "seed-b"}, {"denials", 5, "seed-a"}, {"config_changes", 25, "all"}},
+		Samples: []pack.Sample{ask("requests", 9, "audit 2026/01"), ask("denials", 5, "seed-b"), ask("denials", 5, "seed-a"), ask("config_changes", 25, "all")},
 	}
+}
+
+func ask(name string, n int, seed string) pack.Sample {
+	return pack.Sample{Population: name, Rows: n, Seed: seed}
 }
 
 // make packs logs.
