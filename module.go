@@ -32,6 +32,7 @@ import (
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/notary"
+	"github.com/caddy-soc2/caddy-soc2/evidence/jobs"
 	"github.com/caddy-soc2/caddy-soc2/handlers/access"
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
@@ -122,6 +123,8 @@ type App struct {
 	changes    *changes.Watch
 	tls        tlsState
 	monitor    *checks.Monitor
+	desk       *jobs.Desk
+	deskDir    string
 }
 
 // Audit says how the audit log is kept.
@@ -275,6 +278,11 @@ func (a *App) Start() error {
 	if err := a.startChanges(); err != nil {
 		return err
 	}
+	if err := a.openDesk(); err != nil { // the last that may fail: Caddy does not stop what did not start
+		a.changes.Stop()
+		a.taps.stop()
+		return fmt.Errorf("soc2: %w", err)
+	}
 	a.monitor.Start()
 	return nil
 }
@@ -284,8 +292,9 @@ func (a *App) Start() error {
 func (a *App) Stop() error {
 	a.changes.Stop()
 	a.monitor.Stop()
+	err := a.leaveDesk() // before the process's end is recorded
 	a.taps.stop()
-	return nil
+	return err
 }
 
 // Cleanup leaves the log. The last configuration to leave closes it.
