@@ -121,7 +121,7 @@ func fileName(o *jobs.Order) string {
 
 // packing answers requests of the admin API that order and cancel packs. It
 // reports false for others.
-func packing(w http.ResponseWriter, r *http.Request, path string) bool {
+func packing(w http.ResponseWriter, r *http.Request, path string, source func() (Source, error)) bool {
 	id, one := strings.CutPrefix(path, packsPath+"/")
 	allow := "GET, HEAD, POST"
 	switch {
@@ -138,7 +138,7 @@ func packing(w http.ResponseWriter, r *http.Request, path string) bool {
 		problem(w, r, http.StatusMethodNotAllowed, "POST orders a pack, DELETE cancels or removes one.")
 		return true
 	}
-	src, err := activeSource()
+	src, err := source()
 	var desk *jobs.Desk
 	if err == nil {
 		desk = deskOf(src)
