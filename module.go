@@ -33,6 +33,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/notary"
 	"github.com/caddy-soc2/caddy-soc2/evidence/jobs"
+	"github.com/caddy-soc2/caddy-soc2/evidence/schedule"
 	"github.com/caddy-soc2/caddy-soc2/handlers/access"
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
@@ -111,6 +112,10 @@ type App struct {
 	// Checks says how the checks of controls are made.
 	Checks checks.Options `json:"checks,omitzero"`
 
+	// Reports says which reports and evidence packs are made when, and where they
+	// go. Default: none are.
+	Reports []*schedule.Plan `json:"reports,omitempty"`
+
 	State
 
 	log        *sharedLog
@@ -125,6 +130,7 @@ type App struct {
 	monitor    *checks.Monitor
 	desk       *jobs.Desk
 	deskDir    string
+	schedule   *schedule.Schedule
 }
 
 // Audit says how the audit log is kept.
@@ -284,6 +290,7 @@ func (a *App) Start() error {
 		return fmt.Errorf("soc2: %w", err)
 	}
 	a.monitor.Start()
+	a.startReports()
 	return nil
 }
 
@@ -292,6 +299,7 @@ func (a *App) Start() error {
 func (a *App) Stop() error {
 	a.changes.Stop()
 	a.monitor.Stop()
+	a.schedule.Stop()
 	err := a.leaveDesk() // before the process's end is recorded
 	a.taps.stop()
 	return err

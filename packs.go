@@ -70,7 +70,11 @@ func currentLog() (l packer.Log, err error) {
 		return l, errNoLog
 	}
 	defer book.Release()
-	log := book.Log()
+	return packedLog(book.Log())
+}
+
+// packedLog is an open log, as it is packed.
+func packedLog(log *audit.Log) (l packer.Log, err error) {
 	l = packer.Log{Dir: log.Records(), Signer: log.Key()}
 	for _, k := range log.Keys() {
 		v, err := k.Verifier()
