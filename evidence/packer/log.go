@@ -12,7 +12,6 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/audit/tiles"
 	"github.com/caddy-soc2/caddy-soc2/evidence/pack"
-	"github.com/caddy-soc2/caddy-soc2/evidence/population"
 )
 
 // logBuilder packs one log.
@@ -31,7 +30,6 @@ type logBuilder struct {
 	held     []byte // the record before, if it was left out
 	heldSeq  int64
 	dry      bool // only the figures are made
-	chosen   []*population.Selector
 
 	piece   *spooled // that is being written
 	known   *spooled // beside it
