@@ -114,6 +114,9 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			threshold <check> [<name>] <value>...
 //			except    <check> <reason> until <date> by <approver>
 //		}
+//		reports {
+//			…          (see reports)
+//		}
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's name
@@ -137,6 +140,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = text(d, &a.Changes)
 		case "checks":
 			err = a.checks(d)
+		case "reports":
+			err = a.reports(d)
 		case "witness_server":
 			a.Witness = new(WitnessServer)
 			err = a.Witness.unmarshal(d)
@@ -147,7 +152,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "tls":
 			err = a.tlsFloor(d)
 		default:
-			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, unmatched, changes, audit, witness_server, certificates, upstreams, tls and checks", d.Val())
+			err = d.Errf("soc2 has no option %q: it has instance, profile, data_dir, unmatched, changes, audit, witness_server, certificates, upstreams, tls, checks and reports", d.Val())
 		}
 		if err != nil {
 			return err

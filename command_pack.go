@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,6 +36,10 @@ Times are such as 2026-01-31T00:00:00Z or 2026-01-31. With --full all raw record
 in the pack, so that everything that it says can be computed again; without, those of
 requests are there by their hashes only, but for denied and limited ones.
 
+--sample POPULATION=N draws N rows of a population, each with its inclusion proof, with
+the seed of --seed, which the auditor chooses after the heads of the logs are known. It
+may be repeated.
+
 Each log signs with keys/log.key beside it, or with --key, in the order of the logs.
 --old-key is the verifier key of an earlier key, which has signed earlier checkpoints.
 
@@ -41,6 +47,8 @@ Exit status: 0 the pack was made, 1 it could not be, 2 wrong usage.`,
 		cobra.ArbitraryArgs, runPack)
 	packFlags(cmd)
 	cmd.Flags().Bool("full", false, "put all raw records in")
+	cmd.Flags().StringArray("sample", nil, "POPULATION=N, a sample to be drawn; may be repeated")
+	cmd.Flags().String("seed", "", "seed of the samples: 1 to 200 printable ASCII characters")
 	return cmd
 }
 
@@ -72,6 +80,24 @@ func packOptions(cmd *cobra.Command) (opt packer.Options, out string, err error)
 	p, err := population.ParsePeriod(text("from"), text("to"), time.Now())
 	opt.Period = pack.Period{From: p.From, To: p.To}
 	return opt, text("out"), err
+}
+
+// packSamples reads the flags that ask for samples.
+func packSamples(cmd *cobra.Command) (samples []pack.Sample, err error) {
+	list, _ := cmd.Flags().GetStringArray("sample")
+	seed, _ := cmd.Flags().GetString("seed")
+	if (len(list) > 0) != (seed != "") {
+		return nil, errors.New("--sample and --seed go together: the auditor chooses the seed")
+	}
+	for _, text := range list {
+		name, number, ok := strings.Cut(text, "=")
+		n, err := strconv.Atoi(number)
+		if !ok || err != nil {
+			return nil, fmt.Errorf("--sample %q: write it as POPULATION=N, like denials=25", text)
+		}
+		samples = append(samples, pack.Sample{Population: name, Rows: n, Seed: seed})
+	}
+	return samples, nil
 }
 
 // packLogs opens the logs that are named.
@@ -115,6 +141,9 @@ func runPack(cmd *cobra.Command, args []string) (int, error) {
 		return verify.ExitUsage, err
 	}
 	opt.Full, _ = cmd.Flags().GetBool("full")
+	if opt.Samples, err = packSamples(cmd); err != nil {
+		return verify.ExitUsage, err
+	}
 	logs, err := packLogs(cmd, args)
 	if err != nil {
 		return 1, err

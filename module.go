@@ -33,6 +33,8 @@ import (
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/notary"
+	"github.com/caddy-soc2/caddy-soc2/evidence/jobs"
+	"github.com/caddy-soc2/caddy-soc2/evidence/schedule"
 	"github.com/caddy-soc2/caddy-soc2/handlers/access"
 	"github.com/caddy-soc2/caddy-soc2/handlers/evidence"
 	"github.com/caddy-soc2/caddy-soc2/handlers/headers"
@@ -112,6 +114,10 @@ type App struct {
 	// Checks says how the checks of controls are made.
 	Checks checks.Options `json:"checks,omitzero"`
 
+	// Reports says which reports and evidence packs are made when, and where they
+	// go. Default: none are.
+	Reports []*schedule.Plan `json:"reports,omitempty"`
+
 	State
 
 	log        *sharedLog
@@ -124,6 +130,9 @@ type App struct {
 	changes    *changes.Watch
 	tls        tlsState
 	monitor    *checks.Monitor
+	desk       *jobs.Desk
+	deskDir    string
+	schedule   *schedule.Schedule
 }
 
 // Audit says how the audit log is kept.
@@ -277,7 +286,13 @@ func (a *App) Start() error {
 	if err := a.startChanges(); err != nil {
 		return err
 	}
+	if err := a.openDesk(); err != nil { // the last that may fail: Caddy does not stop what did not start
+		a.changes.Stop()
+		a.taps.stop()
+		return fmt.Errorf("soc2: %w", err)
+	}
 	a.monitor.Start()
+	a.startReports()
 	return nil
 }
 
@@ -286,8 +301,10 @@ func (a *App) Start() error {
 func (a *App) Stop() error {
 	a.changes.Stop()
 	a.monitor.Stop()
+	a.schedule.Stop()
+	err := a.leaveDesk() // before the process's end is recorded
 	a.taps.stop()
-	return nil
+	return err
 }
 
 // Cleanup leaves the log. The last configuration to leave closes it.

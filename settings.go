@@ -77,6 +77,9 @@ func (a *App) check() error {
 	if err := a.checkChanges(); err != nil {
 		return err
 	}
+	if err := a.checkReports(); err != nil {
+		return err
+	}
 	if err := a.Audit.check(); err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ the report says again from the records.
 Exit status: 0 verified, 1 evidence of tampering or of gaps, 2 wrong usage, 3 it
 could not be verified.
 """
-import base64, hashlib, json, re, struct, sys, zlib
+import base64, hashlib, itertools, json, re, struct, sys, zlib
 from datetime import datetime, timedelta, timezone
 
 SCHEMA = "caddy-soc2/evidence-pack/1"
@@ -24,6 +24,15 @@ POPULATIONS = {1: "823a354781ad89a85b4111a276c83f4c2ff791f825ad84db951d2d30105ad
 BOUNDARY = {2: "7dd815fa0822e1e1e303b10e9cbd51a2e17d838d6bbc6dfd28afb79d52b6e6fb"}        # SHA-256 of scope/boundary.json, by version
 LEAD, TAIL = 25 * 3600 * 10**9, 3600 * 10**9      # nanoseconds before and after the period
 REQUEST_KINDS = ("request", "request.intent", "request.open")
+LISTED = 10_000                                   # findings and accepted risks of a log
+SHEETS = {
+    "incidents/findings.csv": "log,finding,check,subject,severity,result,opened,closed,verdict,triaged,triage_seq,"
+                              "by,by_known,claim,owner,ticket,reason",
+    "exceptions/accepted-risks.csv": "log,seq,source,check,time,verdict,owner,by,by_known,claim,ticket,reason,expires,ended",
+    "traffic/daily.csv": "log,date,requests,bytes,1xx,2xx,3xx,4xx,5xx,other,denied,limited,without_tls",
+    "traffic/tables.csv": "log,table,name,requests",
+    "availability/upstreams.csv": "log,upstream,state,nanoseconds,at_end,since,transitions",
+}
 PAGES = ("README.txt", "report.html", "checks/results.csv", "oscal/assessment-results.json",
          "oscal/component-definition.json", "oscal/catalog.json")
 
@@ -515,8 +524,99 @@ class Track:
         return {"state": self.last, "since": self.start, "ns": self.ns, "transitions": self.moves}
 
 
+class Reviews:
+    """What people decided: findings with their triage, and accepted risks."""
+
+    def __init__(self, start, end):
+        self.start, self.end = start, end
+        self.findings, self.risks = [], []
+        self.newest, self.others, self.by, self.in_force = {}, {}, {}, {}
+
+    def take(self, seq, at, kind, r):
+        text = lambda name: text_of(member(r, name))
+        who = {"by": text("actor.name"), "claim": text("actor.claim"), "known": text("actor.known"),
+               "owner": text("owner"), "ticket": text("ticket"), "reason": text("reason"), "verdict": text("verdict")}
+        if kind == "check.transition":
+            self.configured(seq, at, text("check"), text("exception"))
+            self.followed(seq, at, r, text)
+        elif kind == "review.triage":
+            subject = text("subject")
+            f = self.by.get(r.get("answers", 0))
+            if not f and re.fullmatch(r"0|-?[1-9][0-9]*", subject):
+                f = self.by.get(int(subject))
+            f = f or self.newest.get(subject) or self.others.get(subject)
+            if not f:
+                f = {"seq": seq, "opened": at, **({"subject": subject} if subject else {})}
+                self.findings.append(f)
+                self.others[subject] = f
+            self.by[seq] = f
+            f["triage"] = {"seq": seq, "time": at, **who}
+        elif kind == "review.exception" and not (text("until") and text("until") < self.start):
+            self.risk(seq, "review", text("subject"), at, {**who, "expires": text("until")})
+
+    def risk(self, seq, source, check, at, more):
+        r = {"seq": seq, "source": source, "check": check, "time": at,
+             **dict.fromkeys(("verdict", "owner", "by", "claim", "known", "ticket", "reason"), ""), **more}
+        if not r.get("expires"):
+            r.pop("expires", None)
+        self.risks.append(r)
+        return r
+
+    def configured(self, seq, at, check, reason):
+        r = self.in_force.get(check)
+        if r and r["reason"] == reason:
+            return
+        if r:
+            r["ended"] = at
+            del self.in_force[check]
+        if reason:
+            self.in_force[check] = self.risk(seq, "configuration", check, at, {"reason": reason})
+
+    def followed(self, seq, at, r, text):
+        f, after = self.newest.get(text("check")), text("after")
+        if f and "closed" not in f:
+            self.by[seq] = f
+            if after not in ("fail", "warn", "unknown"):
+                f["closed"] = at
+            elif after == "fail":
+                f["result"] = "fail"
+        elif after in ("fail", "warn"):
+            f = {"seq": seq, "check": text("check"), "severity": text("severity"), "result": after, "opened": at}
+            f = {k: v for k, v in f.items() if v != ""}
+            if text("before") == after and text("since") and text("since") < at:
+                f["opened"] = text("since")
+            self.findings.append(f)
+            self.newest[text("check")] = self.by[seq] = f
+
+    def figures(self):
+        def there(f):
+            triaged = f.get("triage", {}).get("time", "") >= self.start
+            return triaged or "check" in f and f.get("closed", self.end) >= self.start
+        findings = [f for f in self.findings if there(f)]
+        risks = [r for r in self.risks if r.get("ended", self.end) >= self.start]
+        return {"findings": findings[:LISTED], "more_findings": max(0, len(findings) - LISTED),
+                "accepted_risks": risks[:LISTED], "more_accepted_risks": max(0, len(risks) - LISTED)}
+
+
+class Draw:
+    """Draws a sample: the rows with the smallest hashes."""
+
+    def __init__(self, sample, root):
+        self.sample, self.tickets = sample, []
+        self.prefix = f"caddy-soc2-sample-v1\n{sample['seed']}\n{root}\n{sample['population']}\n".encode()
+
+    def offer(self, seq):
+        self.tickets.append((hashlib.sha256(self.prefix + b"%d" % seq).digest(), seq))
+        if len(self.tickets) > self.sample["n"] + 10_000:
+            self.tickets = sorted(self.tickets)[:self.sample["n"]]
+
+    def figures(self, found):
+        seqs = sorted(seq for _, seq in sorted(self.tickets)[:self.sample["n"]])
+        return {**self.sample, "of": found[self.sample["population"]]["count"], "seqs": seqs}
+
+
 class Account:
-    def __init__(self, log, period, populations, rows):
+    def __init__(self, log, period, populations, rows, samples):
         self.log, self.populations, self.rows = log, populations, rows
         self.start, self.end = (stored(period[k]) for k in ("from", "to"))
         self.records, self.kinds, self.gaps, self.days = 0, {}, [], {}
@@ -526,6 +626,7 @@ class Account:
         self.rollups, self.counted = {"segments": 0, "records": 0, "requests": 0}, set()
         self.lost = dict.fromkeys(("gaps", "lost", "refused", "served", "late"), 0)
         self.seen, self.before, self.closed, self.why = False, "", "", ""
+        self.reviews, self.draws = Reviews(self.start, self.end), [Draw(s, log["root"]) for s in samples]
 
     def gap(self, start, end, why):
         start, end = max(start, self.start), min(end, self.end)
@@ -567,6 +668,9 @@ class Account:
             if belongs(p, r):
                 c = self.found[p["name"]]
                 c.update(count=c["count"] + 1, first_seq=seq if c["first_seq"] is None else c["first_seq"], last_seq=seq)
+                for draw in self.draws:
+                    if draw.sample["population"] == p["name"]:
+                        draw.offer(seq)
                 if p["name"] in self.rows:
                     self.rows[p["name"]].take(raw, r)
 
@@ -589,6 +693,8 @@ class Account:
         day["plain"] += not member(r, "tls.version")
 
     def happened(self, seq, at, kind, r):
+        if at < self.end:
+            self.reviews.take(seq, at, kind, r)
         if kind == "check.transition":
             self.checks.setdefault(r["check"], Track()).become(self, at, r.get("after", ""))
             if at < self.end:
@@ -654,7 +760,8 @@ class Account:
             "first": self.log["first"], "next": self.log["next"], "records": self.records, "kinds": self.kinds,
             "gaps": sorted(self.gaps, key=lambda g: (g["from"], g["to"], g["why"])), "requests": self.requests, "days": self.days,
             "populations": self.found, "checks": checks, "rollups": self.rollups, "lost": self.lost, "keys": self.keys,
-            "upstreams": {k: t.finish(self, end) for k, t in self.upstreams.items()},
+            "upstreams": {k: t.finish(self, end) for k, t in self.upstreams.items()}, **self.reviews.figures(),
+            "samples": [d.figures(self.found) for d in self.draws],
         }
 
 
@@ -747,7 +854,9 @@ class Log:
         self.tree, self.segments = Tree(), Segments(log)
         self.rows = {p["name"]: Rows(pack, self.folder, p, p["name"] != "requests")
                      for p in populations if p["name"] != "requests" or manifest["full"]}
-        self.account = Account(log, manifest["period"], populations, self.rows)
+        if not {s["population"] for s in manifest.get("samples", [])} <= {p["name"] for p in populations}:
+            raise Bad("manifest.json: it has a sample of a population that packs do not have")
+        self.account = Account(log, manifest["period"], populations, self.rows, manifest.get("samples", []))
         self.read = self.hidden = self.unreadable = 0
         self.lost = False
         self.ends = [None, None]
@@ -906,11 +1015,40 @@ class Log:
             f["kinds"] = {**{k: n for k, n in f["kinds"].items() if k not in REQUEST_KINDS},
                           **{k: n for k, n in said["kinds"].items() if k in REQUEST_KINDS}}
             f["populations"]["requests"] = said["populations"]["requests"]
+            for i, d in enumerate(f["samples"]):
+                if d["population"] == "requests":
+                    d["of"], d["seqs"] = (said["samples"][i][name] for name in ("of", "seqs"))
+                    if len(d["seqs"]) != min(d["n"], d["of"]) or d["seqs"] != sorted(set(d["seqs"])):
+                        raise Bad(f"report.json: the sample of requests with the seed {d['seed']!r} is not one")
+                    unchecked.append(f"{f['origin']}: the sample of requests with the seed {d['seed']!r} was not drawn again, because the "
+                                     "records of requests are not there; each of its rows is proved to be in the log")
+        for d in f["samples"]:
+            self.sample(d)
         for rows in self.rows.values():
             rows.end()
             self.used.update(self.folder + n for n in rows.files)
         self.provenance(f)
         return f
+
+    def sample(self, d):
+        p = next(p for p in self.account.populations if p["name"] == d["population"])
+        seed = d["seed"] if re.fullmatch(r"[A-Za-z0-9._-]{1,60}", d["seed"]) else hashlib.sha256(d["seed"].encode()).hexdigest()[:16]
+        name = self.use(f"samples/{d['population']}_{seed}.csv")
+        rows, records = self.pack.lines(name), self.pack.lines(self.use(f"samples/{d['population']}_{seed}.ndjson"))
+        if next(rows, b"") != (",".join([c["name"] for c in p["columns"]] + ["leaf_sha256", "proof"]) + "\r\n").encode():
+            raise Bad(f"{name}: its first line does not have the names of the columns")
+        for seq, row, raw in itertools.zip_longest(d["seqs"], rows, records, fillvalue=b""):
+            if b"" in (seq, row, raw) or not raw.endswith(b"\n"):
+                raise Bad(f"{name}: it does not have the rows, or the records, that are drawn")
+            r, leaf = parse(raw[:-1], name), hashlib.sha256(b"\0" + raw[:-1]).digest()
+            cells = ",".join([cell(member(r, c["member"]), c["type"]) for c in p["columns"]] + [leaf.hex()])
+            if r.get("seq") != seq or not belongs(p, r) or not self.account.start <= r["time"] < self.account.end:
+                raise Bad(f"{name}: record {seq}, which is drawn, is not there")
+            start, _, proof = row.decode().removesuffix("\r\n").rpartition(",")
+            if start != cells or not row.endswith(b"\r\n") or proof != " ".join(proof.split()):
+                raise Bad(f"{name}: the row of record {seq} is not the one that the record gives")
+            if not included(seq, self.log["tree_size"], leaf, self.hash(self.log["root"]), [self.hash(h) for h in proof.split()]):
+                raise Bad(f"{name}: the proof of record {seq} does not lead to the root that is signed")
 
     def provenance(self, f):
         sums = {x["path"]: x["sha256"] for x in self.manifest["files"]}
@@ -960,6 +1098,33 @@ def judge(mapping, definitions, logs):
     return result
 
 
+def sheets(logs):
+    """The tables that repeat the report, by name."""
+    rows = {name: [] for name in SHEETS}
+    for f in logs:
+        add = lambda name, *cells: rows[name].append([f["origin"], *cells])
+        for x in f["findings"]:
+            t = x.get("triage", {})
+            add("incidents/findings.csv", x["seq"], *(x.get(k) for k in ("check", "subject", "severity", "result", "opened", "closed")),
+                *(t.get(k) for k in ("verdict", "time", "seq", "by", "known", "claim", "owner", "ticket", "reason")))
+        for x in f["accepted_risks"]:
+            add("exceptions/accepted-risks.csv", *(x.get(k) for k in (
+                "seq", "source", "check", "time", "verdict", "owner", "by", "known", "claim", "ticket", "reason", "expires", "ended")))
+        for date, d in sorted(f["days"].items()):
+            by = [d["class"].get(f"{i}xx", 0) for i in range(1, 6)]
+            add("traffic/daily.csv", date, d["requests"], d["bytes"], *by, d["requests"] - sum(by), d["denied"], d["limited"], d["plain"])
+        for table, names in sorted(f["requests"]["by"].items()):
+            for name in sorted(names, key=str.encode):
+                add("traffic/tables.csv", table, name, names[name])
+        for id_ in sorted(f["upstreams"], key=str.encode):
+            u = f["upstreams"][id_]
+            for state in sorted(u["ns"], key=str.encode):
+                add("availability/upstreams.csv", id_, state, u["ns"][state], u["state"], u["since"], u["transitions"])
+    for name, header in SHEETS.items():
+        lines = [header] + [",".join(cell(c, "text") for c in row) for row in rows[name]]
+        yield name, "".join(line + "\r\n" for line in lines).encode()
+
+
 def differ(path, got, want):
     if isinstance(got, dict) and isinstance(want, dict):
         for name in sorted({*got, *want}):
@@ -994,6 +1159,13 @@ def check_manifest(pack, m):
         folder = "x" + folder if folder[:1] in ("", ".", "_", "-") else folder
         if l["folder"] != f"logs/{folder[:100]}/":
             raise Bad("manifest.json: the folder of a log is wrong")
+    samples = [(s["population"], s["seed"]) for s in m.get("samples", [])]
+    for s in m.get("samples", []):
+        h.update(f"sample\n{s['population']}\n{s['n']}\n{s['seed']}\n".encode())
+        if set(s) != {"population", "n", "seed"} or not 1 <= s["n"] <= 1000 or not re.fullmatch(r"[ -~]{1,200}", s["seed"]):
+            raise Bad("manifest.json: a sample cannot be one")
+    if samples != sorted(set(samples)) or len(samples) > 20:
+        raise Bad("manifest.json: its samples are not in order, or too many")
     folders = [l["folder"].lower() for l in m["logs"]]
     if m["pack_id"] != h.hexdigest()[:32] or not folders or folders != sorted(set(folders)):
         raise Bad("manifest.json: its pack_id is not the one of its period and logs, or its logs are not in order")
@@ -1049,6 +1221,10 @@ def verify(name, keys):
     want = {"schema": SCHEMA, "notice": NOTICE, "pack_id": m["pack_id"], "period": m["period"], "full": m["full"], "logs": figures,
             "criteria": judge(pack.json("criteria/mapping.json"), checks, figures)}
     differ("", report, want)
+    for name, content in sheets(figures):
+        used.add(name)
+        if pack.bytes(name) != content:
+            problems.append(f"{name}: it is not the one that the records give")
     unchecked.append("signed, but not made again: " + ", ".join(n for n in PAGES if n in pack.files) + ", criteria/mapping.json")
     for f in m["files"]:
         path = f["path"]

@@ -44,7 +44,7 @@ func TestCaddyfileErrorsNameTheLine(t *testing.T) {
 		config string
 		want   []string
 	}{
-		{"{\n\tsoc2 {\n\t\tretention 3d\n\t}\n}\n", []string{`"retention"`, "instance, profile, data_dir, unmatched, changes, audit, witness_server, certificates, upstreams, tls and checks", "Caddyfile:3"}},
+		{"{\n\tsoc2 {\n\t\tretention 3d\n\t}\n}\n", []string{`"retention"`, "instance, profile, data_dir, unmatched, changes, audit, witness_server, certificates, upstreams, tls, checks and reports", "Caddyfile:3"}},
 		{"{\n\tsoc2 {\n\t\taudit {\n\t\t\tfsync never\n\t\t}\n\t}\n}\n", []string{`"fsync"`, "mode, on_failure, queue, deadline, dir, key, checkpoint, retain, scrub, witness, witness_interval, timestamp, rule, redact, show_query, pseudonymize and encrypt", "Caddyfile:4"}},
 		{"{\n\tsoc2 {\n\t\taudit {\n\t\t\tcheckpoint every soon\n\t\t}\n\t}\n}\n", []string{`"soon"`, "10s", "Caddyfile:4"}},
 		{"{\n\tservers {\n\t\tlistener_wrappers {\n\t\t\tsoc2 {\n\t\t\t\tfast\n\t\t\t}\n\t\t}\n\t}\n}\n", []string{`"fast"`, "Caddyfile:5"}},

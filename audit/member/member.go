@@ -72,6 +72,16 @@ func (r *Record) Text(f Field) []byte {
 	return r.raw[s.from+1 : s.to-1]
 }
 
+// Value returns a field as it is written, with the quotes of a text. It is nil if
+// the record has no such member.
+func (r *Record) Value(f Field) []byte {
+	s := r.fields[f]
+	if s.to == 0 {
+		return nil
+	}
+	return r.raw[s.from:s.to]
+}
+
 // Number returns the value of a field that is a whole number.
 func (r *Record) Number(f Field) (n int64, ok bool) {
 	s := r.fields[f]

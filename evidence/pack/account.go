@@ -20,7 +20,10 @@ type Account struct {
 	sink     Sink
 
 	record    member.Record
+	matcher   *population.Matcher
 	selectors []selector
+	counts    []Count
+	listed    bool // the record before is of a population other than all requests
 	checks    map[string]*track
 	upstreams map[string]*track
 	meta      map[string]Check // newest of each check in the period
@@ -33,15 +36,22 @@ type Account struct {
 	took    int64          // its duration
 	closed  string         // time of a log.close that no log.open has followed
 	segment map[int64]bool // whose rollup was counted
+
+	review review
+	lots   []lot
 }
 
+// selector is a population. Those of the account are in the order of the
+// definitions.
 type selector struct {
 	p *population.Population
 	s *population.Selector
 }
 
-// Sink takes the rows of populations. Its methods may be nil.
+// Sink takes the rows of populations.
 type Sink interface {
+	// Wants reports whether it takes rows of a population.
+	Wants(p *population.Population) bool
 	// Row takes a row of a population. The record is valid during the call.
 	Row(p *population.Population, row *population.Row) error
 }
@@ -74,17 +84,22 @@ func NewAccount(l *Log, p Period, sink Sink) *Account {
 	a.Heads, a.First, a.Next = l.Heads, l.First, l.Next
 	a.Kinds, a.Days, a.Populations = map[string]int64{}, map[string]Day{}, map[string]Count{}
 	a.Gaps, a.Keys = []Gap{}, []KeyUse{}
+	a.Findings, a.Risks, a.Samples = []Finding{}, []Risk{}, []Drawn{}
+	a.review.begin()
 	a.Requests.By = map[string]map[string]int64{"status": {}}
 	for _, t := range tables {
 		a.Requests.By[t.name] = map[string]int64{}
 	}
+	var defs []*population.Population
 	for _, d := range population.All() {
 		if d.Derived {
 			continue
 		}
 		a.selectors = append(a.selectors, selector{d, d.Selector(population.Period{From: p.From, To: p.To})})
-		a.Populations[d.Name] = Count{}
+		defs = append(defs, d)
 	}
+	a.counts = make([]Count, len(defs))
+	a.matcher = population.NewMatcher(defs)
 	return a
 }
 
@@ -103,7 +118,7 @@ func (a *Account) Add(seq int64, record []byte) error {
 	if err := a.happened(seq, at, kind, record); err != nil {
 		return fmt.Errorf("record %d: %w", seq, err)
 	}
-	a.at, a.took = at, 0
+	a.at, a.took, a.listed = at, 0, false
 	if d, ok := r.Number(member.Duration); ok && d > 0 {
 		a.took = d
 	}
@@ -203,23 +218,30 @@ func plain(b []byte) string {
 	return s
 }
 
+// rows counts a record in the populations that it belongs to, and gives their
+// rows to the sink.
 func (a *Account) rows(seq int64, record []byte) error {
-	for _, s := range a.selectors {
-		row, ok, err := a.row(s.s, seq, record)
-		if err != nil {
-			return fmt.Errorf("record %d: %w", seq, err)
-		}
-		if !ok {
-			continue
-		}
-		c := a.Populations[s.p.Name]
+	found, err := a.matcher.Of(&a.record)
+	if err != nil {
+		return fmt.Errorf("record %d: %w", seq, err)
+	}
+	for _, i := range found {
+		s, c := &a.selectors[i], &a.counts[i]
 		if c.Count++; c.Count == 1 {
 			c.First, c.Last = new(seq), new(seq)
 		}
 		*c.Last = seq
-		a.Populations[s.p.Name] = c
-		if row == nil {
+		a.listed = a.listed || s.p.Name != requestRows
+		a.offer(s.p, seq)
+		if a.sink == nil || !a.sink.Wants(s.p) {
 			continue
+		}
+		row, err := s.s.Row(seq, record)
+		if err != nil {
+			return fmt.Errorf("record %d: %w", seq, err)
+		}
+		if row == nil {
+			return fmt.Errorf("record %d: it is in the population %s, and is not", seq, s.p.Name)
 		}
 		if err := a.sink.Row(s.p, row); err != nil {
 			return err
@@ -228,16 +250,9 @@ func (a *Account) rows(seq int64, record []byte) error {
 	return nil
 }
 
-// row reports whether a record is in a population, with its row if that is asked
-// for.
-func (a *Account) row(s *population.Selector, seq int64, record []byte) (*population.Row, bool, error) {
-	if a.sink == nil {
-		ok, err := s.Has(record)
-		return nil, ok, err
-	}
-	row, err := s.Row(seq, record)
-	return row, row != nil, err
-}
+// Listed reports whether the record that was added last is of the period and of a
+// population other than all requests.
+func (a *Account) Listed() bool { return a.listed }
 
 // isTime reports whether a text is a time as records hold it.
 func isTime(s string) bool {
@@ -292,6 +307,11 @@ func (a *Account) End() (Figures, error) {
 		a.Upstreams[id] = line
 	}
 	slices.SortFunc(a.Gaps, byTime)
+	for i, s := range a.selectors {
+		a.Populations[s.p.Name] = a.counts[i]
+	}
+	a.reviewed()
+	a.drawn()
 	return a.Figures, nil
 }
 

@@ -39,6 +39,12 @@ type Figures struct {
 	Rollups     Rollups             `json:"rollups"`
 	Lost        Lost                `json:"lost"` // by log.gap records
 	Keys        []KeyUse            `json:"keys"` // that log.open records name
+
+	Findings     []Finding `json:"findings"` // the first maxListed, by when they were opened
+	MoreFindings int64     `json:"more_findings"`
+	Risks        []Risk    `json:"accepted_risks"` // the first maxListed
+	MoreRisks    int64     `json:"more_accepted_risks"`
+	Samples      []Drawn   `json:"samples"` // in the order of the manifest
 }
 
 // KeyUse says which keys signed the log from a record on.

@@ -18,7 +18,8 @@ type Manifest struct {
 	Period    Period      `json:"period"`
 	Full      bool        `json:"full"` // all raw records of the period are there
 	Logs      []LogEntry  `json:"logs"`
-	Files     []FileEntry `json:"files"` // in the order of their names
+	Samples   []Sample    `json:"samples,omitempty"` // that were asked for, by population and seed
+	Files     []FileEntry `json:"files"`             // in the order of their names
 }
 
 // LogEntry is a log in a manifest.
@@ -73,6 +74,9 @@ func (m *Manifest) ID() string {
 	for _, l := range m.Logs {
 		fmt.Fprintf(h, "%s\n%d\n%s\n", l.Origin, l.Size, l.Root)
 	}
+	for _, s := range m.Samples {
+		fmt.Fprintf(h, "sample\n%s\n%d\n%s\n", s.Population, s.Rows, s.Seed)
+	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
@@ -104,6 +108,9 @@ func ParseManifest(b []byte) (*Manifest, error) {
 		if l.Folder != Folder(l.Origin) || i > 0 && strings.ToLower(m.Logs[i-1].Folder) >= strings.ToLower(l.Folder) {
 			return nil, fmt.Errorf("the folder of the log %q is wrong, or the logs are not in the order of their folders", l.Origin)
 		}
+	}
+	if err := CheckSamples(m.Samples); err != nil {
+		return nil, err
 	}
 	if !slices.IsSortedFunc(m.Files, func(a, b FileEntry) int { return strings.Compare(a.Path, b.Path) }) {
 		return nil, errors.New("its files are not in the order of their names")

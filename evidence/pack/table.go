@@ -121,6 +121,9 @@ func (o *output) close() error {
 	return o.table.Close()
 }
 
+// Wants implements Sink.
+func (t *Tables) Wants(p *population.Population) bool { return t.open[p.Name] != nil }
+
 // Row implements Sink.
 func (t *Tables) Row(p *population.Population, row *population.Row) error {
 	o := t.open[p.Name]

@@ -101,13 +101,28 @@ type happening struct {
 	Refused int64  `json:"refused"`
 	Served  int64  `json:"served"`
 	Late    int64  `json:"late"`
+
+	Before  string `json:"before"`
+	Since   string `json:"since"`
+	Subject string `json:"subject"`
+	Verdict string `json:"verdict"`
+	Owner   string `json:"owner"`
+	Ticket  string `json:"ticket"`
+	Reason  string `json:"reason"`
+	Until   string `json:"until"`
+	Answers int64  `json:"answers"`
+	Actor   struct {
+		Name  string `json:"name"`
+		Known string `json:"known"`
+		Claim string `json:"claim"`
+	} `json:"actor"`
 }
 
 // happened takes what a record says of states.
 func (a *Account) happened(seq int64, at, kind string, record []byte) error {
 	upstream, isUpstream := strings.CutPrefix(kind, "upstream.")
 	switch {
-	case isUpstream, kind == "check.transition", kind == "log.open", kind == "log.gap":
+	case isUpstream, kind == "check.transition", kind == "log.open", kind == "log.gap", kind == "review.triage", kind == "review.exception":
 	case kind == "log.close":
 		a.closed, a.cause = at, &Cause{Seq: seq, Kind: kind}
 		return a.down(at)
@@ -123,7 +138,14 @@ func (a *Account) happened(seq int64, at, kind string, record []byte) error {
 	a.cause = &Cause{Seq: seq, Kind: kind}
 	switch kind {
 	case "check.transition":
+		a.followed(seq, at, &h)
 		return a.transition(at, &h)
+	case "review.triage":
+		a.triaged(seq, at, &h)
+		return nil
+	case "review.exception":
+		a.accepted(seq, at, &h)
+		return nil
 	case "log.open":
 		a.keys(seq, append([]string{h.Key}, h.Also...))
 		return a.open(at, h.Clean)

@@ -236,7 +236,28 @@ func (v *verifier) whole() error {
 		}
 		return nil
 	}
+	if err := v.sheets(); err != nil {
+		return err
+	}
 	return v.pages(criteria, definitions)
+}
+
+// sheets compares the tables that repeat the report.
+func (v *verifier) sheets() error {
+	made, err := Sheets(&v.report)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(keysOf(made)) {
+		b, err := v.file(name)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(b, made[name]) {
+			v.problem("%s: it is not the one that the report gives", name)
+		}
+	}
+	return nil
 }
 
 // file returns a file that every pack has.

@@ -57,6 +57,9 @@ func (v *verifier) log(e *LogEntry) error {
 	}
 	c.tables = Tables{Full: v.manifest.Full, Create: c.compare}
 	c.account = NewAccount(&c.log, v.manifest.Period, &c.tables)
+	if err := c.account.Draw(v.manifest.Samples); err != nil {
+		return err
+	}
 	c.rollups.begin(&c.log)
 	if err := c.tables.Begin(); err != nil {
 		return err
@@ -287,6 +290,9 @@ func (c *logCheck) end() error {
 	}
 	if c.hidden > c.missing {
 		c.unknowable(&f, &c.v.report.Logs[i])
+	}
+	if err := c.samples(&f, &c.v.report.Logs[i]); err != nil {
+		return err
 	}
 	for _, p := range c.rollups.end() {
 		c.v.problem("%s%s", c.entry.Folder, p)

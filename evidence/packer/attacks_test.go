@@ -216,7 +216,7 @@ func insiders(foreign []byte) []attack {
 		report("a day in the report", "days", func(f map[string]any) { delete(at(f, "days"), "2026-01-03") }),
 		report("keys in the report", "keys", func(f map[string]any) { f["keys"] = []any{} }),
 		report("lost records in the report", "lost.lost", func(f map[string]any) { at(f, "lost")["lost"] = number(1) }),
-	}, append(insiderReports(), append(insiderRecords(), append(insiderSums(), splices(foreign)...)...)...)...)
+	}, append(insiderReports(), append(insiderRecords(), append(insiderSums(), append(insiderSamples(), append(insiderReviews(), splices(foreign)...)...)...)...)...)...)
 }
 
 func insiderReports() []attack {

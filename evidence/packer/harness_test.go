@@ -33,6 +33,8 @@ type site struct {
 	added int    // records
 	host  string // of requests
 
+	exempt string // accepted exception that results of checks name
+
 	clock atomic.Int64 // the log's
 	opt   audit.Config
 	want  truth
@@ -145,8 +147,17 @@ func (s *site) request(status int, deny, limited bool) {
 func (s *site) check(id, result string) {
 	s.t.Helper()
 	d := controls.Checks().Check(id)
-	s.append(&audit.CheckTransition{Time: s.now, Check: id, Version: d.Version, Definition: d.SHA256, Severity: string(d.Severity), Class: string(d.Class), Criteria: d.Criteria, Before: s.want.state[id], After: result, Trigger: "change", Summary: "found"})
+	s.append(&audit.CheckTransition{Time: s.now, Check: id, Version: d.Version, Definition: d.SHA256, Severity: string(d.Severity), Class: string(d.Class), Criteria: d.Criteria, Before: s.want.state[id], After: result, Since: s.want.since[id], Exception: s.exempt, Trigger: "change", Summary: "found"})
 	s.turn(id, result)
+}
+
+// decide appends what a person decided.
+func (s *site) decide(kind audit.Kind, subject, verdict string, until time.Time) {
+	s.t.Helper()
+	s.append(&audit.Review{
+		Time: s.now, Kind: kind, Subject: subject, Verdict: verdict, Owner: "platform", Until: until, Ticket: "RISK-7", Reason: "a reason, with \"quotes\"",
+		Actor: audit.Actor{Name: "uid:1000(alice)", Known: "verified", How: "peer", Claim: "-alice"},
+	})
 }
 
 // turn keeps the failing time.
@@ -195,8 +206,21 @@ func (s *site) days() *site {
 			s.check("AUD-001", "pass")
 		}
 		switch hour {
+		case 3:
+			s.decide(audit.KindReviewException, "UPS-001", "accepted", start.AddDate(0, 0, 1)) // expires before the period
 		case 30:
 			s.check("ADM-001", "fail")
+		case 40:
+			s.decide(audit.KindReviewException, "UPS-004", "accepted", start.AddDate(0, 1, 0))
+		case 49:
+			s.decide(audit.KindReviewTriage, "ADM-001", "incident", time.Time{})
+			s.decide(audit.KindReviewTriage, "=a call from outside", "benign", time.Time{})
+		case 52:
+			s.exempt = "a trial, accepted by alice until 2026-02-01T00:00:00Z"
+			s.check("ADM-002", "fail")
+			s.exempt = ""
+		case 54:
+			s.check("ADM-002", "fail")
 		case 50:
 			s.check("ADM-001", "pass")
 		case 55:
@@ -240,7 +264,14 @@ func (s *site) input() packer.Log {
 }
 
 func (s *site) options(full bool) packer.Options {
-	return packer.Options{Period: s.want.period, Full: full, Temp: s.t.TempDir(), Now: func() time.Time { return start.AddDate(1, 0, 0) }}
+	return packer.Options{
+		Period: s.want.period, Full: full, Temp: s.t.TempDir(), Now: func() time.Time { return start.AddDate(1, 0, 0) },
+		Samples: []pack.Sample{ask("requests", 9, "audit 2026/01"), ask("denials", 5, "seed-b"), ask("denials", 5, "seed-a"), ask("config_changes", 25, "all")},
+	}
+}
+
+func ask(name string, n int, seed string) pack.Sample {
+	return pack.Sample{Population: name, Rows: n, Seed: seed}
 }
 
 // make packs logs.

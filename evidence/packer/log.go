@@ -12,7 +12,6 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/audit/tiles"
 	"github.com/caddy-soc2/caddy-soc2/evidence/pack"
-	"github.com/caddy-soc2/caddy-soc2/evidence/population"
 )
 
 // logBuilder packs one log.
@@ -31,7 +30,6 @@ type logBuilder struct {
 	held     []byte // the record before, if it was left out
 	heldSeq  int64
 	dry      bool // only the figures are made
-	chosen   []*population.Selector
 
 	piece   *spooled // that is being written
 	known   *spooled // beside it
@@ -129,6 +127,9 @@ func (l *logBuilder) create(name string) (*spooled, error) {
 func (l *logBuilder) pack() error {
 	l.tables = pack.Tables{Full: l.b.opt.Full, Create: func(name string) (io.WriteCloser, error) { return l.create(name) }}
 	l.account = pack.NewAccount(&l.log, l.b.opt.Period, &l.tables)
+	if err := l.account.Draw(l.b.opt.Samples); err != nil {
+		return err
+	}
 	if err := l.tables.Begin(); err != nil {
 		return err
 	}
@@ -148,6 +149,11 @@ func (l *logBuilder) pack() error {
 	l.b.figures = append(l.b.figures, f)
 	if err := l.tables.End(); err != nil {
 		return err
+	}
+	for i := range f.Samples {
+		if err := l.sample(&f.Samples[i]); err != nil {
+			return fmt.Errorf("the sample of %s: %w", f.Samples[i].Population, err)
+		}
 	}
 	err = l.tables.Describe(l.b.manifest, &f, func(name string) string { return l.b.spool.digest(l.entry.Folder + name) })
 	if err != nil {

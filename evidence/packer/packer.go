@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -45,6 +46,8 @@ type Options struct {
 	// Full puts all raw records in. Without it those of requests are there by
 	// their hashes only, but for denied and limited ones.
 	Full bool
+	// Samples are drawn of each log, in whatever order they are given.
+	Samples []pack.Sample
 	// Temp is the directory for temporary files. Default: that of the system.
 	Temp string
 	// Progress, if not nil, is told how many records were read.
@@ -56,7 +59,7 @@ type Options struct {
 
 // Errors that callers tell apart.
 var (
-	ErrPeriod  = errors.New("the period cannot be packed")
+	ErrPeriod  = errors.New("what was asked for cannot be packed")
 	ErrDamaged = errors.New("the log is damaged: verify it with soc2-verify")
 )
 
@@ -76,7 +79,7 @@ func Write(ctx context.Context, w io.Writer, logs []Log, opt Options) (*pack.Man
 		return nil, err
 	}
 	defer b.spool.remove()
-	b.manifest = &pack.Manifest{Schema: pack.Schema, Generator: pack.Generator, Period: opt.Period, Full: opt.Full, Logs: []pack.LogEntry{}}
+	b.manifest = opt.manifest()
 	if err := b.begin(logs); err != nil {
 		return nil, err
 	}
@@ -105,7 +108,19 @@ func (o *Options) check(logs []Log) error {
 	if len(logs) == 0 {
 		return fmt.Errorf("%w: there is no log", ErrPeriod)
 	}
+	o.Samples = slices.Clone(o.Samples)
+	pack.SortSamples(o.Samples)
+	if err := pack.CheckSamples(o.Samples); err != nil {
+		return fmt.Errorf("%w: %w", ErrPeriod, err)
+	}
 	return nil
+}
+
+// manifest is that of a pack before anything is known of its logs.
+func (o *Options) manifest() *pack.Manifest {
+	return &pack.Manifest{
+		Schema: pack.Schema, Generator: pack.Generator, Period: o.Period, Full: o.Full, Logs: []pack.LogEntry{}, Samples: o.Samples,
+	}
 }
 
 // builder makes a pack.
@@ -190,6 +205,11 @@ func (b *builder) report() (r *pack.Report, files map[string][]byte, err error) 
 	if err := validate(files); err != nil {
 		return nil, nil, err
 	}
+	sheets, err := pack.Sheets(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	maps.Copy(files, sheets)
 	if files[pack.ReportFile], err = indented(r); err != nil {
 		return nil, nil, err
 	}

@@ -65,12 +65,15 @@ func bare(ctx context.Context, logs []Log, opt Options) (*builder, error) {
 		return nil, err
 	}
 	b := &builder{ctx: ctx, opt: opt}
-	b.manifest = &pack.Manifest{Schema: pack.Schema, Generator: pack.Generator, Period: opt.Period, Full: opt.Full, Logs: []pack.LogEntry{}}
+	b.manifest = opt.manifest()
 	return b, b.begin(logs)
 }
 
 // count makes the figures of the log alone.
 func (l *logBuilder) count(a *pack.Account) error {
+	if err := a.Draw(l.b.opt.Samples); err != nil {
+		return err
+	}
 	l.account, l.dry = a, true
 	if err := l.walk(); err != nil {
 		return err

@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/audit/tree"
 	"github.com/caddy-soc2/caddy-soc2/evidence/pack"
-	"github.com/caddy-soc2/caddy-soc2/evidence/population"
 )
 
 // How much a piece has at most.
@@ -125,7 +123,7 @@ func (l *logBuilder) record(seq int64, record []byte) error {
 	if _, err := l.piece.Write(hash[:]); err != nil {
 		return err
 	}
-	return l.keep(seq, record)
+	return l.keep(seq, record, l.account.Listed())
 }
 
 func writeLine(w *spooled, record []byte) error {
@@ -143,16 +141,9 @@ func writeLine(w *spooled, record []byte) error {
 // that is not of a request, one that a population lists, the first and the last of
 // a piece, and the one before a log.open, which tells when a process was there
 // last.
-func (l *logBuilder) keep(seq int64, record []byte) error {
+func (l *logBuilder) keep(seq int64, record []byte, listed bool) error {
 	kind := string(records.Kind(record))
-	give := kind != "request" && kind != "request.open" && kind != "request.intent" || seq == l.current.First || seq == l.log.Next-1
-	if !give {
-		ok, err := l.listed(record)
-		if err != nil {
-			return err
-		}
-		give = ok
-	}
+	give := kind != "request" && kind != "request.open" && kind != "request.intent" || seq == l.current.First || seq == l.log.Next-1 || listed
 	if kind == "log.open" && l.heldSeq == seq-1 && l.heldSeq >= l.current.First {
 		if err := writeLine(l.known, l.held); err != nil {
 			return err
@@ -164,28 +155,6 @@ func (l *logBuilder) keep(seq int64, record []byte) error {
 	}
 	l.held, l.heldSeq = append(l.held[:0], record...), seq
 	return nil
-}
-
-// listed reports whether a request is in a population other than all requests.
-func (l *logBuilder) listed(record []byte) (bool, error) {
-	for _, s := range l.selectors() {
-		if ok, err := s.Has(record); ok || err != nil {
-			return ok, err
-		}
-	}
-	return false, nil
-}
-
-// selectors are those of the populations of requests that are listed.
-func (l *logBuilder) selectors() []*population.Selector {
-	if l.chosen == nil {
-		for _, p := range population.All() {
-			if !p.Derived && p.Name != "requests" && slices.Contains(p.Kinds, "request") {
-				l.chosen = append(l.chosen, p.Selector(population.Period{From: l.b.opt.Period.From, To: l.b.opt.Period.To}))
-			}
-		}
-	}
-	return l.chosen
 }
 
 // room begins a piece if the record does not go into the present one.

@@ -141,6 +141,28 @@ func (l *Log) Prove(ctx context.Context, seq int64) (tlogproof.Proof, error) {
 	return tlogproof.Proof{Index: seq, Hashes: hashes, Checkpoint: l.Checkpoint}, nil
 }
 
+// Lots draws a sample of a population whose rows are offered one by one, as
+// Sample does, which describes how.
+type Lots struct{ d *draw }
+
+// NewLots returns a drawing of n rows, or of all if there are fewer. root is that
+// of the tree in base64. Errors wrap ErrOption.
+func NewLots(seed, root string, p *Population, n int) (*Lots, error) {
+	if n < 1 || n > MaxSample {
+		return nil, fmt.Errorf("%w: a sample has from 1 to %d rows", ErrOption, MaxSample)
+	}
+	if err := CheckSeed(seed); err != nil {
+		return nil, err
+	}
+	return &Lots{newDraw(seed, root, p.Name, n)}, nil
+}
+
+// Offer takes a row of the population.
+func (l *Lots) Offer(seq int64) { l.d.offer(seq) }
+
+// Drawn returns the rows of the sample, in the order of the log.
+func (l *Lots) Drawn() []int64 { return l.d.sorted() }
+
 // draw keeps the rows with the smallest tickets.
 type draw struct {
 	prefix []byte

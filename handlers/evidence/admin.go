@@ -36,7 +36,7 @@ func (*Admin) Routes() []caddy.AdminRoute {
 				notFound(w, r)
 				return nil
 			}
-			if !keeping(w, r, path) && !checking(w, r, path) && !reporting(w, r, path) {
+			if !keeping(w, r, path) && !checking(w, r, path) && !reporting(w, r, path) && !packing(w, r, path, activeSource) {
 				api.Serve(w, r, path)
 			}
 			return nil

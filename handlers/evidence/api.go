@@ -84,6 +84,9 @@ var endpoints = map[string]string{
 	"log_inclusion":  "log/proof/inclusion?seq={index}&size={number}",
 	"log_consistent": "log/proof/consistency?from={size}&to={size}",
 	"upstreams":      "upstreams?from={time}&to={time}",
+	"packs":          "packs",
+	"pack_job":       "packs/{id}",
+	"pack":           "packs/{id}.zip",
 	"log_checkpoint": "log/checkpoint",
 	"log_tile":       "log/tile/{level}/{index}",
 	"log_entries":    "log/tile/entries/{index}",
@@ -129,7 +132,7 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, path string) {
 			a.record(w, r, src, ref)
 			return
 		}
-		if a.controls(w, r, src, path) || a.findings(w, r, src, path) || a.populations(w, r, src, path) || a.proofs(w, r, src, path) {
+		if a.controls(w, r, src, path) || a.findings(w, r, src, path) || a.packs(w, r, src, path) || a.populations(w, r, src, path) || a.proofs(w, r, src, path) {
 			return
 		}
 		a.static(w, r, path)

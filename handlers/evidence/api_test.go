@@ -276,12 +276,14 @@ func TestIndexNamesWhatIsServed(t *testing.T) {
 	if len(index) == 0 {
 		t.Fatal("the index is empty")
 	}
+	id := b.packed()
 	for name, path := range index {
 		path = strings.NewReplacer("changes/{seq}", "changes/"+strconv.FormatInt(change, 10), "{sha256}", configHash, "limit={number}", "limit=2",
 			"{request-id-or-index}", "0", "from={index}", "from=0", "{index}", "000.p/1",
 			"{best-exact-or-none}", "none", "populations/{name}", "populations/requests", "{json-csv-ndjson-or-ocsf}", "csv", "{csv-ndjson-or-ocsf}", "csv",
 			"&cursor={cursor}", "", "{text}", "7", "seq={index}&size={number}", "seq=0&size=1", "from={size}&to={size}", "from=1&to=2", "checks/{id}", "checks/TLS-001", "criteria/{id}", "criteria/CC6.1",
 			"{level}", "0", "{number}", "1", "{0-or-1}", "0",
+			"packs/{id}", "packs/"+id,
 			"from={time}", "from=2026-01-31T00:00:00Z", "{time}", "2100-02-28T00:00:00Z").Replace(path)
 		if w := get(t, h, "/.soc2/v1/"+path); w.Code != 200 {
 			t.Errorf("%s: %s has status %d", name, path, w.Code)

@@ -18,8 +18,11 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/evidence/jobs"
+	"github.com/caddy-soc2/caddy-soc2/evidence/packer"
 	"github.com/caddy-soc2/caddy-soc2/internal/durable"
 )
 
@@ -32,6 +35,7 @@ type bench struct {
 	known
 
 	limits []Limit
+	desk   *jobs.Desk
 }
 
 func (b *bench) Limits() []Limit { return b.limits }
@@ -55,8 +59,52 @@ func newBench(t *testing.T) *bench {
 		FS:              b.disk,
 	}
 	b.open()
-	t.Cleanup(func() { _ = b.log.Close() })
+	t.Cleanup(func() {
+		if b.desk != nil {
+			b.desk.Close()
+		}
+		_ = b.log.Close()
+	})
 	return b
+}
+
+// Packs implements PackMaker.
+func (b *bench) Packs() *jobs.Desk {
+	if b.desk != nil {
+		return b.desk
+	}
+	var err error
+	b.desk, err = jobs.Open(jobs.Options{
+		Dir: filepath.Join(b.t.TempDir(), "packs"), Report: func(err error) { b.t.Error(err) },
+		Record: func(body audit.Body) error {
+			_, err := b.log.Append(context.Background(), body.AppendBody(nil, "edge-1"))
+			return err
+		},
+		Log: func() (packer.Log, error) {
+			v, err := b.cfg.Key.Verifier()
+			return packer.Log{Dir: b.log.Records(), Signer: b.cfg.Key, Keys: []note.Verifier{v}}, err
+		},
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return b.desk
+}
+
+// packed makes a pack of the log and returns its id.
+func (b *bench) packed() string {
+	b.t.Helper()
+	now := time.Now()
+	j, err := b.Packs().Order(jobs.Order{From: now.Add(-time.Hour), To: now.Add(time.Hour)}, jobs.Actor{Name: "alice"})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); j.State != jobs.Done; <-time.After(time.Millisecond) {
+		if j, err = b.desk.Job(j.ID); err != nil || j.State.Over() && j.State != jobs.Done || time.Now().After(deadline) {
+			b.t.Fatalf("%+v %v", j, err)
+		}
+	}
+	return j.ID
 }
 
 func (b *bench) open() {

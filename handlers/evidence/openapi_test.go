@@ -117,6 +117,7 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 	_, id := b.add("/")
 	b.hostile()
 	b.sign()
+	pack := b.packed()
 	h := b.handler(Handler{Viewers: []string{"role:viewer"}, Auditors: []string{"user:auditor"}})
 	_, schema := openapi(t)
 	for path, urls := range map[string][]string{
@@ -136,6 +137,9 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 		"/populations/{name}":            {"/populations/requests", "/populations/principals", "/populations/requests?limit=2", "/populations/lockouts", "/populations/requests?from=2000-01-01&to=2001-01-01", "/populations/nothing", "/populations/requests?cursor=x"},
 		"/populations/{name}/provenance": {"/populations/requests/provenance", "/populations/lockouts/provenance?format=ndjson", "/populations/requests/provenance?format=ocsf"},
 		"/populations/{name}/sample":     {"/populations/requests/sample?seed=7", "/populations/principals/sample?seed=7&n=2", "/populations/requests/sample"},
+		"/packs":                         {"/packs"},
+		"/packs/{id}":                    {"/packs/" + pack, "/packs/x"},
+		"/packs/{id}.zip":                {"/packs/x.zip"},
 		"/log/proof/inclusion":           {"/log/proof/inclusion?seq=1", "/log/proof/inclusion?seq=1&size=2", "/log/proof/inclusion?seq=99999"},
 		"/log/proof/consistency":         {"/log/proof/consistency?from=1", "/log/proof/consistency?from=1&to=2", "/log/proof/consistency?from=0", "/log/proof/consistency?from=2&to=1"},
 		"/log/records/{ref}":             {"/log/records/0", "/log/records/" + id, "/log/records/x"},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/evidence/jobs"
 	"github.com/caddy-soc2/caddy-soc2/evidence/population"
 	"github.com/caddy-soc2/caddy-soc2/happenings/ledger"
 )
@@ -64,6 +65,15 @@ func (v *reading) rows(n, first, last int64) {
 		return
 	}
 	v.record.Rows, v.record.First, v.record.Last = n, first, last
+}
+
+// pack notes which pack was given.
+func (v *reading) pack(j *jobs.Job) {
+	if v == nil {
+		return
+	}
+	v.record.Format, v.record.From, v.record.To = "zip", j.Order.From, j.Order.To
+	v.record.TreeSize, v.record.TreeRoot = j.Size, j.Root
 }
 
 func (v *reading) seed(seed string) {
