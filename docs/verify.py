@@ -136,13 +136,43 @@ class Pack:
 
 def parse(b, name):
     def once(pairs):
-        if len({k.lower() for k, _ in pairs}) != len(pairs):
+        if len({k for k, _ in pairs}) != len(pairs):
             raise Bad(f"{name}: a name is there twice in an object")
         return dict(pairs)
+
+    def no_number(text):
+        raise Bad(f"{name}: {text} is no number in JSON")
     try:
-        return json.loads(b.decode(), object_pairs_hook=once)
-    except ValueError as e:
+        return json.loads(b.decode(), object_pairs_hook=once, parse_constant=no_number)
+    except (ValueError, RecursionError) as e:
         raise Bad(f"{name}: it is not JSON: {e}")
+
+
+HEAD = {"origin": str, "tree_size": int, "root": str}
+PERIOD = {"from": str, "to": str}
+MANIFEST = {"schema": str, "pack_id": str, "generator": str, "period": PERIOD, "full": bool, "logs": [{**HEAD, "folder": str}],
+            "files": [{"path": str, "size": int, "sha256": str, "media_type": str}]}
+ENVELOPE = {"payload": str, "payloadType": str, "signatures": [{"keyid": str, "sig": str}]}
+LOG = {**HEAD, "first": int, "next": int, "segments": [int], "left": [str], "right": [str], "proofs": [{"size": int, "hashes": [str]}],
+       "pieces": [{"file": str, "form": str, "first": int, "count": int, "why?": str}],
+       "erased?": {"seq": int, "record": str, "proof": [str]}}
+
+
+def form(v, want, name):
+    """Checks that a value has the members and types that it must have, and no others; ? may be absent."""
+    if isinstance(want, dict):
+        names = {n.rstrip("?") for n in want}
+        if not isinstance(v, dict) or not {n for n in want if n[-1] != "?"} <= set(v) <= names:
+            raise Bad(f"{name}: it has not the members that it must have, or has others")
+        for n, w in want.items():
+            if n.rstrip("?") in v:
+                form(v[n.rstrip("?")], w, name)
+    elif isinstance(want, list):
+        for x in v if isinstance(v, list) else [None]:
+            form(x, want[0], name)
+    elif type(v) is not want:
+        raise Bad(f"{name}: {v!r:.80} is not of the type that it must be of")
+    return v
 
 
 # --- signatures: Ed25519 (RFC 8032, section 5.1.7), signed notes, DSSE ---------------------
@@ -247,8 +277,8 @@ def split_notes(b):
 
 
 def verify_envelope(pack, manifest, keys):
-    e = pack.json("manifest.dsse.json")
-    if set(e) != {"payload", "payloadType", "signatures"} or e["payloadType"] != "application/vnd.in-toto+json":
+    e = form(pack.json("manifest.dsse.json"), ENVELOPE, "manifest.dsse.json")
+    if e["payloadType"] != "application/vnd.in-toto+json":
         raise Bad("manifest.dsse.json is not an envelope of an in-toto statement")
     payload = base64.b64decode(e["payload"], validate=True)
     pae = b"DSSEv1 %d %s %d %s" % (len(e["payloadType"]), e["payloadType"].encode(), len(payload), payload)
@@ -336,7 +366,7 @@ def consistent(m, n, old, new, proof):
 def included(index, size, leaf, root, proof):
     """RFC 9162, section 2.1.3.2."""
     fn, sn, r = index, size - 1, leaf
-    if index >= size:
+    if not 0 <= index < size:
         return False
     for p in proof:
         if sn == 0:
@@ -354,7 +384,7 @@ def included(index, size, leaf, root, proof):
 # --- records, populations and tables -------------------------------------------------------
 
 def nanos(text):
-    m = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})Z", text)
+    m = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})Z", text, re.ASCII)
     if not m:
         raise Bad(f"{text!r} is not a time of a record")
     t = datetime.fromisoformat(m[1] + "+00:00") - datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -368,7 +398,7 @@ def time_text(ns):
 
 def stored(text):
     """A time of the manifest (RFC 3339) as records hold it."""
-    m = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", text)
+    m = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{0,8}[1-9]))?Z", text, re.ASCII)
     if not m:
         raise Bad(f"manifest.json: {text!r} is not a time in UTC")
     return f"{m[1]}.{(m[2] or ''):0<9}Z"
@@ -729,7 +759,7 @@ class Segments:
 class Log:
     def __init__(self, pack, manifest, entry, keys, populations, used):
         self.pack, self.manifest, self.folder, self.keys, self.used = pack, manifest, entry["folder"], keys, used
-        self.log = log = self.json("log.json")
+        self.log = log = form(self.json("log.json"), LOG, self.folder + "log.json")
         for name in ("origin", "tree_size", "root"):
             if log[name] != entry[name]:
                 raise Bad(f"{self.folder}log.json is of another log, or another head of it, than manifest.json says")
@@ -960,10 +990,13 @@ def judge(mapping, definitions, logs):
     return result
 
 
+ABSENT = "(nothing)"
+
+
 def differ(path, got, want):
     if isinstance(got, dict) and isinstance(want, dict):
         for name in sorted({*got, *want}):
-            differ(f"{path}.{name}" if path else name, got.get(name), want.get(name))
+            differ(f"{path}.{name}" if path else name, got.get(name, ABSENT), want.get(name, ABSENT))
     elif isinstance(got, list) and isinstance(want, list):
         for i in range(max(len(got), len(want))):
             differ(f"{path}[{i}]", got[i] if i < len(got) else None, want[i] if i < len(want) else None)
@@ -1016,7 +1049,7 @@ def check_files(pack, m):
 
 def verify(name, keys):
     pack = Pack(name)
-    m = pack.json("manifest.json")
+    m = form(pack.json("manifest.json"), MANIFEST, "manifest.json")
     check_manifest(pack, m)
     signed = verify_envelope(pack, m, keys)
     check_files(pack, m)

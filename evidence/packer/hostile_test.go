@@ -1,0 +1,108 @@
+package packer_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/evidence/pack"
+)
+
+// TestAClientCannotMakePacksUnreadable: names that differ in capitals only come
+// from clients: methods, at least.
+func TestAClientCannotMakePacksUnreadable(t *testing.T) {
+	s := newSite(t, "edge-1/soc2")
+	s.open()
+	s.pass(50 * 3600e9)
+	for _, m := range []string{"GET", "get", "Get"} {
+		for _, h := range []string{"example.com", "EXAMPLE.com"} {
+			s.append(&audit.Event{Start: s.now, Method: m, Host: h, Path: "/", Proto: "HTTP/1.1", Status: 200, Duration: 1e6, End: "complete"})
+		}
+	}
+	s.pass(40 * 3600e9)
+	s.close()
+	for _, full := range []bool{true, false} {
+		b := s.make(full)
+		mustVerify(t, b, s)
+		if code, said := python(t, b, s); code != 0 {
+			t.Errorf("full %t: verify.py: exit %d: %s", full, code, said)
+		}
+	}
+}
+
+// reject fails if one of the verifiers takes a pack, or does not say why.
+func reject(t *testing.T, b []byte, says string, sites ...*site) {
+	t.Helper()
+	r := verify(t, b, sites...)
+	if said := strings.Join(r.Problems, "\n"); r.Verified || !strings.Contains(said, says) {
+		t.Errorf("verified %t, says %q; want %q", r.Verified, said, says)
+	}
+	if code, said := python(t, b, sites...); code != 1 || !strings.Contains(said, "FAILED") || strings.Contains(said, "has not the form") {
+		t.Errorf("verify.py: exit %d: %s", code, said)
+	}
+}
+
+// doctor takes a pack apart.
+func doctor(t *testing.T, s *site, b []byte) *doctored {
+	t.Helper()
+	files, m := unpack(t, b)
+	return &doctored{t: t, files: files, manifest: m, folder: m.Logs[0].Folder, self: s}
+}
+
+// TestJSONThatReadersDifferAboutIsRejected: encoding/json takes a long s for an s,
+// and a Kelvin sign for a k; Python does not.
+func TestJSONThatReadersDifferAboutIsRejected(t *testing.T) {
+	s := newSite(t, "edge-1/soc2").days()
+	b := s.make(true)
+	for _, c := range []struct{ name, file, old, new, says string }{
+		{"a long s in the report", pack.ReportFile, `"records":`, `"recordſ":`, "spelling"},
+		{"capitals in the report", pack.ReportFile, `"records":`, `"Records":`, "spelling"},
+		{"twice, in capitals", pack.ReportFile, `"rollups":`, `"RECORDS": 7, "rollups":`, "spelling"},
+		{"a name that is not known", pack.ReportFile, `"notice":`, `"opinion": "unqualified", "notice":`, "unknown field"},
+		{"a name that is not known in the log", pack.LogFile, `"first":`, `"remark": "x", "first":`, "unknown field"},
+		{"a Kelvin sign in the log", pack.LogFile, `"proofs":`, `"proofſ":`, "spelling"},
+		{"a fraction", pack.ReportFile, `"full": true`, `"full": 1`, "cannot unmarshal"},
+		{"null for nothing", pack.ReportFile, `"notice":`, `"notice": null, "notice":`, "there twice"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := doctor(t, s, b)
+			name := c.file
+			if name == pack.LogFile {
+				name = d.folder + name
+			}
+			d.replace(name, c.old, c.new)
+			reject(t, d.insider(), c.says, s)
+		})
+	}
+}
+
+// TestNobodyMakesAVerifierTakeMuchMemory: what no key has signed is read before
+// the signature is.
+func TestNobodyMakesAVerifierTakeMuchMemory(t *testing.T) {
+	s := newSite(t, "edge-1/soc2")
+	s.open()
+	s.request(200, false, false)
+	s.pass(100 * time.Hour)
+	s.close()
+	b := s.make(true)
+	for name, bomb := range map[string][]byte{
+		"nested": bytes.Repeat([]byte("["), 8<<20),
+		"names": append(append([]byte("{"), func() (list []byte) {
+			for i := range 1 << 18 {
+				list = fmt.Appendf(list, "%q:0,", fmt.Sprint(i))
+			}
+			return list
+		}()...), `"x":0}`...),
+	} {
+		for _, file := range []string{pack.ManifestFile, pack.EnvelopeFile} {
+			t.Run(name+" in "+file, func(t *testing.T) {
+				d := doctor(t, s, b)
+				d.files[file] = bomb
+				reject(t, d.zipped(), "more than", s)
+			})
+		}
+	}
+}
