@@ -578,15 +578,15 @@ class Account:
 
     def add(self, seq, raw, r):
         at, kind = r["time"], r["kind"]
-        when = nanos(at)
+        when, took = nanos(at), r.get("duration_ns", 0)
+        ended = time_text(when + took) if isinstance(took, int) and took > 0 else at
         if not self.seen:
             first = self.log["first"]
-            self.gap(self.start, at, f"records before {first} are not there" if first else "the log begins then")
+            self.gap(self.start, ended, f"records before {first} are not there" if first else "the log begins then")
             self.seen = True
-        self.again(at)
+        self.again(ended)
         self.happened(seq, at, kind, r)
-        took = r.get("duration_ns", 0)
-        self.before = time_text(when + took) if isinstance(took, int) and took > 0 else at
+        self.before = ended
         if not self.start <= at < self.end:
             return
         self.records += 1
@@ -644,10 +644,11 @@ class Account:
         elif kind == "log.close":
             self.closed = at
             self.down(at)
-        elif kind == "log.gap" and self.start <= at < self.end:
-            self.lost["gaps"] += 1
-            for name in ("lost", "refused", "served", "late"):
-                self.lost[name] += r.get(name, 0)
+        elif kind == "log.gap":
+            if self.start <= at < self.end:
+                self.lost["gaps"] += 1
+                for name in ("lost", "refused", "served", "late"):
+                    self.lost[name] += r.get(name, 0)
             if r.get("lost", 0) + r.get("served", 0):
                 self.gap(r.get("from") or at, r.get("to") or at,
                          f"log.gap record {seq}: {r.get('lost', 0)} lost, {r.get('served', 0)} served without a record")

@@ -106,3 +106,65 @@ func TestNobodyMakesAVerifierTakeMuchMemory(t *testing.T) {
 		}
 	}
 }
+
+// agree fails if one of the verifiers does not take a pack, and returns what the
+// report says of its first log.
+func agree(t *testing.T, s *site, full bool) pack.Figures {
+	t.Helper()
+	b := s.make(full)
+	mustVerify(t, b, s)
+	if code, said := python(t, b, s); code != 0 {
+		t.Errorf("full %t: verify.py: exit %d: %s", full, code, said)
+	}
+	return report(t, b).Logs[0]
+}
+
+// TestAClockThatWasWrongForATimeHidesNoRequests: the log was once written by a
+// clock years ahead, before the period and in the middle of it.
+func TestAClockThatWasWrongForATimeHidesNoRequests(t *testing.T) {
+	s := newSite(t, "edge-1/soc2")
+	for hour := range 4 * 24 {
+		if hour%12 == 6 {
+			right := s.now
+			s.open()
+			if hour == 18 || hour == 54 {
+				s.pass(8 * 365 * 24 * time.Hour)
+			}
+			s.request(200, false, false)
+			s.close()
+			s.now = right
+		}
+		s.open()
+		for range 3 {
+			s.pass(time.Minute)
+			s.request(200, hour%3 == 0, false)
+		}
+		s.pass(57 * time.Minute)
+		s.close()
+	}
+	for _, full := range []bool{true, false} {
+		f := agree(t, s, full)
+		if f.Requests.Total != s.want.requests || f.Requests.Bytes != s.want.bytes || f.Populations["denials"].Count != s.want.denials {
+			t.Errorf("full %t: %d requests, %d bytes, %d denials; want %+v", full, f.Requests.Total, f.Requests.Bytes, f.Populations["denials"].Count, s.want)
+		}
+	}
+}
+
+// TestAGapIsInThePeriodThatItWasIn: its record is written when it is over.
+func TestAGapIsInThePeriodThatItWasIn(t *testing.T) {
+	s := newSite(t, "edge-1/soc2")
+	s.open()
+	end := s.want.period.To
+	s.pass(end.Add(10 * time.Minute).Sub(s.now))
+	s.append(&audit.LogGap{Time: end.Add(10 * time.Minute), From: end.Add(-30 * time.Minute), To: end.Add(5 * time.Minute), Cause: "disk_full", Lost: 3})
+	s.close()
+	f := agree(t, s, true)
+	want := pack.Gap{From: end.Add(-30 * time.Minute).Format(pack.TimeForm), To: end.Format(pack.TimeForm)}
+	found := false
+	for _, g := range f.Gaps {
+		found = found || g.From == want.From && g.To == want.To
+	}
+	if !found || f.Lost.Lost != 0 {
+		t.Errorf("gaps %+v, lost %+v", f.Gaps, f.Lost)
+	}
+}

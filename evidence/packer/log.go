@@ -69,7 +69,9 @@ func newLogBuilder(b *builder, l Log) (*logBuilder, error) {
 
 // extent finds the run of records that goes into the pack: from the beginning of
 // a segment that begins before the period by more than the lead, to a record that
-// comes after it by more than the tail.
+// comes after it by more than the tail. Where the clock was wrong for some time,
+// more is taken: all segments before the first begin early, too, and all behind
+// the last late.
 func (l *logBuilder) extent() error {
 	l.log.Heads = l.entry.Heads
 	l.log.Next = l.head.Size
@@ -77,7 +79,7 @@ func (l *logBuilder) extent() error {
 	if len(l.segments) > 0 {
 		l.log.First = l.segments[0].First
 	}
-	done := false
+	begun := false
 	for _, s := range l.segments {
 		if s.First >= l.head.Size {
 			break
@@ -86,14 +88,16 @@ func (l *logBuilder) extent() error {
 		if err != nil {
 			continue // it is damaged: it is not where the run begins or ends
 		}
-		if at.Before(early) && !done {
+		begun = begun || !at.Before(early)
+		if !begun {
 			l.log.First = s.First
 		}
-		if !at.Before(late) {
+		switch {
+		case at.Before(late):
+			l.log.Next = l.head.Size
+		case l.log.Next == l.head.Size:
 			l.log.Next = s.First + 1
-			break
 		}
-		done = done || !at.Before(l.b.opt.Period.From)
 	}
 	l.log.First = min(l.log.First, l.log.Next)
 	return nil
