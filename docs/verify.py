@@ -22,6 +22,12 @@ NOTICE = ("This is evidence for the examination of controls. Whether controls me
           "independent auditor's opinion.")
 POPULATIONS = {1: "823a354781ad89a85b4111a276c83f4c2ff791f825ad84db951d2d30105ad350"}  # SHA-256 of scope/populations.json, by version
 BOUNDARY = {2: "7dd815fa0822e1e1e303b10e9cbd51a2e17d838d6bbc6dfd28afb79d52b6e6fb"}        # SHA-256 of scope/boundary.json, by version
+CRITERIA = {1: "d2857e284a76d89c80843731747405295159e6df3802095816ddaf47630c6c5b"}  # SHA-256 of criteria/mapping.json, by version
+CATALOGUES = ("618d6a20a1bc9867c3dd8f593c7bc2aee3abb1e7276f0b98c8801f21de1cdf21",)  # SHA-256 of checks/definitions.ndjson with the checks of a version
+GENERATORS = ("caddy-soc2 pages 1",)
+MEDIA = {".json": "application/json", ".ndjson": "application/x-ndjson", ".csv": "text/csv; charset=utf-8; header=present",
+         ".html": "text/html; charset=utf-8", ".bin": "application/octet-stream", ".tsr": "application/timestamp-reply",
+         "": "text/plain; charset=utf-8"}
 LEAD, TAIL = 25 * 3600 * 10**9, 3600 * 10**9      # nanoseconds before and after the period
 REQUEST_KINDS = ("request", "request.intent", "request.open")
 EXACT = {"access": ("deny",), "limit": ("limited",), "status": ("401", "403")}  # of requests, what records that are always given give
@@ -1064,6 +1070,12 @@ def check_manifest(pack, m):
         raise Bad(f"manifest.json is of the schema {m.get('schema')!r}")
     if not stored(m["period"]["from"]) < stored(m["period"]["to"]):
         raise Bad("manifest.json: its period ends before it begins")
+    if m["period"]["from"] < "1970" or m["period"]["to"] >= "2201":
+        raise Bad("manifest.json: its period is not between the years 1970 and 2200")
+    for f in m["files"]:
+        end = f["path"].rsplit("/", 1)[-1].rpartition(".")
+        if f["media_type"] != MEDIA.get(end[1] + end[2], MEDIA[""]):
+            raise Bad(f"manifest.json: {f['path']} has a wrong media type")
     h = hashlib.sha256(f"{SCHEMA}\n{stored(m['period']['from'])}\n{stored(m['period']['to'])}\n{'true' if m['full'] else 'false'}\n".encode())
     for l in m["logs"]:
         h.update(f"{l['origin']}\n{l['tree_size']}\n{l['root']}\n".encode())
@@ -1109,7 +1121,10 @@ def verify(name, keys):
         log = Log(pack, m, entry, keys, populations, used)
         figures.append(log.finish(said))
         records += log.read
-    used.update(("criteria/mapping.json", "checks/definitions.ndjson"))
+    used.add("checks/definitions.ndjson")
+    mapping = pinned(pack, "criteria/mapping.json", CRITERIA, used)
+    if next(f["sha256"] for f in m["files"] if f["path"] == "checks/definitions.ndjson") not in CATALOGUES:
+        unchecked.append("checks/definitions.ndjson has not the checks of a version that this program knows: one without results may be missing")
     checks, sums = [], {}
     for line in pack.lines("checks/definitions.ndjson"):
         d = parse(line[:-1], "checks/definitions.ndjson")
@@ -1124,15 +1139,17 @@ def verify(name, keys):
             elif sums[id_] != c["definition"]:
                 problems.append(f"checks/definitions.ndjson: the definition of {id_} is not the one that its results were made by")
     want = {"schema": SCHEMA, "notice": NOTICE, "pack_id": m["pack_id"], "period": m["period"], "full": m["full"], "logs": figures,
-            "criteria": judge(pack.json("criteria/mapping.json"), checks, figures)}
+            "criteria": judge(mapping, checks, figures)}
     differ("", report, want)
-    unchecked.append("signed, but not made again: " + ", ".join(n for n in PAGES if n in pack.files) + ", criteria/mapping.json")
+    unchecked.append("signed, but not made again: " + ", ".join(n for n in PAGES if n in pack.files))
     for f in m["files"]:
         path = f["path"]
         if re.fullmatch(r"logs/[^/]+/stamps/[0-9]+\.tsr", path):
             unchecked.append(f"{path}: verify it with openssl ts -verify")
         elif path not in used and path not in PAGES:
             problems.append(f"{path}: a pack has no such file")
+    if m["generator"] not in GENERATORS:
+        raise CannotTell(f"the pack was made by {m['generator']!r}, which this program does not know")
     return m, signed, records
 
 
@@ -1145,17 +1162,17 @@ def main(args):
     except ValueError as e:
         print(f"a key is not NAME+HASH+KEY: {e}", file=sys.stderr)
         return 2
-    m = None
+    m, show = None, lambda s: "".join(c if c.isprintable() else "?" for c in s)
     try:
         m, signed, records = verify(args[0], keys)
     except (CannotTell, OSError) as e:
-        print(f"cannot verify: {e}", file=sys.stderr)
-        return 3
+        if not problems:
+            print(show(f"cannot verify: {e}"), file=sys.stderr)
+            return 3
     except Bad as e:
         problems.append(str(e))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
         problems.append(f"a file has not the form that it must have: {e!r}")
-    show = lambda s: "".join(c if c.isprintable() else "?" for c in s)
     for p in problems[:100]:
         print(show(f"FAILED     {p}"))
     if problems:

@@ -3,13 +3,19 @@ package packer_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/evidence/pack"
+	"github.com/caddy-soc2/caddy-soc2/evidence/packer"
 )
 
 // TestAClientCannotMakePacksUnreadable: names that differ in capitals only come
@@ -219,4 +225,113 @@ func none(f map[string]any) {
 		at(f, "requests", "by")[name] = map[string]any{}
 	}
 	at(f, "populations")["requests"] = map[string]any{"count": json.Number("0"), "first_seq": nil, "last_seq": nil}
+}
+
+// TestWhatAVerifierDoesNotKnowIsNotVerified: a version that there never was is no
+// way around a comparison, and hides nothing else.
+func TestWhatAVerifierDoesNotKnowIsNotVerified(t *testing.T) {
+	s := newSite(t, "edge-1/soc2").days()
+	b := s.make(true)
+	for name, do := range map[string]func(d *doctored){
+		"generator": func(d *doctored) {
+			d.manifest.Generator = "caddy-soc2 pages 99"
+			d.files[pack.PageFile] = []byte("<p>All is well.")
+		},
+		"boundary": func(d *doctored) { d.edit(pack.BoundaryFile, func(v map[string]any) { v["version"] = 99 }) },
+		"older":    func(d *doctored) { d.edit(pack.BoundaryFile, func(v map[string]any) { v["version"] = 0 }) },
+		"criteria": func(d *doctored) { d.edit(pack.CriteriaFile, func(v map[string]any) { v["version"] = 99 }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := doctor(t, s, b)
+			do(d)
+			doc := d.insider()
+			v, err := s.key.Verifier()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r, err := pack.Verify(bytes.NewReader(doc), int64(len(doc)), []note.Verifier{v}, pack.Options{}); !errors.Is(err, pack.ErrVersion) || r.Verified {
+				t.Errorf("verified %t, %v", r.Verified, err)
+			}
+			if code, said := python(t, doc, s); code != 3 {
+				t.Errorf("verify.py: exit %d: %s", code, said)
+			}
+			d.edit(pack.ReportFile, func(v map[string]any) { at(v, "logs", 0, "requests")["total"] = 1 })
+			d.replace(d.folder+"populations/denials.csv", "example.com", "exomple.com")
+			if name == "generator" {
+				reject(t, d.insider(), "denials.csv", s)
+			}
+		})
+	}
+}
+
+// TestWhoHoldsTheKeyCannotChangeTheYardstick: neither what a criterion needs, nor
+// which checks there are.
+func TestWhoHoldsTheKeyCannotChangeTheYardstick(t *testing.T) {
+	s := newSite(t, "edge-1/soc2").days()
+	b := s.make(true)
+	d := doctor(t, s, b)
+	d.edit(pack.CriteriaFile, func(v map[string]any) { at(v, "criteria", 0)["title"] = "Nothing is asked for here." })
+	d.repage()
+	reject(t, d.insider(), "not the mapping of criteria", s)
+
+	d = doctor(t, s, b)
+	d.lines(pack.ChecksFile, func(l []string) []string {
+		return slices.DeleteFunc(l, func(line string) bool { return strings.Contains(line, `"id":"TLS-002"`) })
+	})
+	d.repage()
+	doc := d.insider()
+	if r := mustVerify(t, doc, s); !strings.Contains(strings.Join(r.Unchecked, "\n"), "may be missing") {
+		t.Errorf("unchecked %q", r.Unchecked)
+	}
+	if code, said := python(t, doc, s); code != 0 || !strings.Contains(said, "may be missing") {
+		t.Errorf("verify.py: exit %d: %s", code, said)
+	}
+}
+
+// repage makes the criteria of the report, and the pages, again.
+func (d *doctored) repage() {
+	d.t.Helper()
+	var r pack.Report
+	if err := json.Unmarshal(d.files[pack.ReportFile], &r); err != nil {
+		d.t.Fatal(err)
+	}
+	var definitions [][]byte
+	for line := range bytes.Lines(d.files[pack.ChecksFile]) {
+		definitions = append(definitions, bytes.TrimSuffix(line, []byte("\n")))
+	}
+	var err error
+	if r.Criteria, err = pack.Judge(d.files[pack.CriteriaFile], definitions, r.Logs); err != nil {
+		d.t.Fatal(err)
+	}
+	pages, err := pack.Pages(&r, d.manifest, d.files[pack.CriteriaFile], definitions)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	maps.Copy(d.files, pages)
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.files[pack.ReportFile] = append(text, '\n')
+}
+
+func TestPeriodsAreInUTCAndInYearsThatCanBeCounted(t *testing.T) {
+	s := newSite(t, "edge-1/soc2").days()
+	d := doctor(t, s, s.make(true))
+	east := time.FixedZone("", 2*3600)
+	d.manifest.Period.From, d.manifest.Period.To = d.manifest.Period.From.In(east), d.manifest.Period.To.In(east)
+	b := d.insider()
+	if r := verify(t, b, s); r.Verified || !strings.Contains(r.Problems[0], "not in UTC") {
+		t.Errorf("%+v", r)
+	}
+	if code, said := python(t, b, s); code != 1 || !strings.Contains(said, "not a time in UTC") {
+		t.Errorf("verify.py: exit %d: %s", code, said)
+	}
+	s.period(start, time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC))
+	_, err := packer.Write(t.Context(), &bytes.Buffer{}, []packer.Log{s.input()}, s.options(true))
+	if !errors.Is(err, packer.ErrPeriod) {
+		t.Errorf("to 9000: %v", err)
+	}
+	s.period(start, time.Date(2200, 12, 31, 0, 0, 0, 0, time.UTC))
+	agree(t, s, true)
 }
