@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -384,7 +385,7 @@ func (c *logCheck) pruned() bool {
 func (c *logCheck) stamps() error {
 	n := 0
 	for _, f := range c.v.manifest.Files {
-		if rest, ok := bytes.CutPrefix([]byte(f.Path), []byte(c.path(StampsFolder))); ok && bytes.HasSuffix(rest, []byte(".tsr")) {
+		if rest, ok := strings.CutPrefix(f.Path, c.path(StampsFolder)); ok && IsStamp(rest, c.log.Size) {
 			c.v.used[f.Path] = true
 			n++
 		}

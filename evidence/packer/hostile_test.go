@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -334,4 +336,34 @@ func TestPeriodsAreInUTCAndInYearsThatCanBeCounted(t *testing.T) {
 	}
 	s.period(start, time.Date(2200, 12, 31, 0, 0, 0, 0, time.UTC))
 	agree(t, s, true)
+}
+
+// TestTimeStampsAreOfHeadsOfTheLogAndNothingElse: a pack of one head stays the
+// same when the log goes on, and a stamp is no way to add a file.
+func TestTimeStampsAreOfHeadsOfTheLogAndNothingElse(t *testing.T) {
+	s := newSite(t, "edge-1/soc2").days()
+	size := s.anchor()
+	before := s.make(true)
+	stamp := func(n int64) {
+		if err := os.WriteFile(filepath.Join(s.dir, "anchors", fmt.Sprintf("%020d.tsr", n)), []byte("stamp"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stamp(size + 1000)
+	if b := s.make(true); !bytes.Equal(b, before) {
+		t.Error("a stamp of a later head changed the pack")
+	}
+	stamp(size)
+	b := s.make(true)
+	if r := mustVerify(t, b, s); len(r.Unchecked) != 1 || !strings.Contains(r.Unchecked[0], "1 time stamps") {
+		t.Errorf("unchecked %q", r.Unchecked)
+	}
+	if code, said := python(t, b, s); code != 0 || !strings.Contains(said, "openssl") {
+		t.Errorf("verify.py: exit %d: %s", code, said)
+	}
+	for _, name := range []string{"evil.tsr", fmt.Sprintf("%020d.tsr", size+1), "x/00000000000000000001.tsr", "1.tsr"} {
+		d := doctor(t, s, b)
+		d.files[d.folder+pack.StampsFolder+name] = []byte("an opinion")
+		reject(t, d.insider(), "no such file", s)
+	}
 }

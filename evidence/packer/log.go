@@ -211,11 +211,17 @@ func (l *logBuilder) notes() (notes [][]byte, err error) {
 		return nil, err
 	}
 	for _, e := range entries {
+		if e.IsDir() {
+			continue
+		}
 		b, err := fs.ReadFile(l.Dir.FS, "anchors/"+e.Name())
 		if err != nil {
 			return nil, err
 		}
 		if pack.Media(e.Name()) == pack.Media(".tsr") {
+			if !pack.IsStamp(e.Name(), l.head.Size) {
+				continue // made after the head was read
+			}
 			if err := l.b.put(l.entry.Folder+pack.StampsFolder+e.Name(), b); err != nil {
 				return nil, err
 			}
