@@ -22,6 +22,12 @@ NOTICE = ("This is evidence for the examination of controls. Whether controls me
           "independent auditor's opinion.")
 POPULATIONS = {1: "823a354781ad89a85b4111a276c83f4c2ff791f825ad84db951d2d30105ad350"}  # SHA-256 of scope/populations.json, by version
 BOUNDARY = {2: "7dd815fa0822e1e1e303b10e9cbd51a2e17d838d6bbc6dfd28afb79d52b6e6fb"}        # SHA-256 of scope/boundary.json, by version
+CRITERIA = {1: "d2857e284a76d89c80843731747405295159e6df3802095816ddaf47630c6c5b"}  # SHA-256 of criteria/mapping.json, by version
+CATALOGUES = ("618d6a20a1bc9867c3dd8f593c7bc2aee3abb1e7276f0b98c8801f21de1cdf21",)  # SHA-256 of checks/definitions.ndjson with the checks of a version
+GENERATORS = ("caddy-soc2 pages 1",)
+MEDIA = {".json": "application/json", ".ndjson": "application/x-ndjson", ".csv": "text/csv; charset=utf-8; header=present",
+         ".html": "text/html; charset=utf-8", ".bin": "application/octet-stream", ".tsr": "application/timestamp-reply",
+         "": "text/plain; charset=utf-8"}
 LEAD, TAIL = 25 * 3600 * 10**9, 3600 * 10**9      # nanoseconds before and after the period
 REQUEST_KINDS = ("request", "request.intent", "request.open")
 LISTED = 10_000                                   # findings and accepted risks of a log
@@ -33,6 +39,7 @@ SHEETS = {
     "traffic/tables.csv": "log,table,name,requests",
     "availability/upstreams.csv": "log,upstream,state,nanoseconds,at_end,since,transitions",
 }
+EXACT = {"access": ("deny",), "limit": ("limited",), "status": ("401", "403")}  # of requests, what records that are always given give
 PAGES = ("README.txt", "report.html", "checks/results.csv", "oscal/assessment-results.json",
          "oscal/component-definition.json", "oscal/catalog.json")
 
@@ -134,6 +141,8 @@ class Pack:
         rest = b""
         for chunk in self.chunks(name):
             *whole, rest = (rest + chunk).split(b"\n")
+            if len(rest) > 1 << 20:
+                raise Bad(f"{name} has a line that is longer than any can be")
             for line in whole:
                 yield line + b"\n"
         if rest:
@@ -145,13 +154,43 @@ class Pack:
 
 def parse(b, name):
     def once(pairs):
-        if len({k.lower() for k, _ in pairs}) != len(pairs):
+        if len({k for k, _ in pairs}) != len(pairs):
             raise Bad(f"{name}: a name is there twice in an object")
         return dict(pairs)
+
+    def no_number(text):
+        raise Bad(f"{name}: {text} is no number in JSON")
     try:
-        return json.loads(b.decode(), object_pairs_hook=once)
-    except ValueError as e:
+        return json.loads(b.decode(), object_pairs_hook=once, parse_constant=no_number)
+    except (ValueError, RecursionError) as e:
         raise Bad(f"{name}: it is not JSON: {e}")
+
+
+HEAD = {"origin": str, "tree_size": int, "root": str}
+PERIOD = {"from": str, "to": str}
+MANIFEST = {"schema": str, "pack_id": str, "generator": str, "period": PERIOD, "full": bool, "logs": [{**HEAD, "folder": str}],
+            "files": [{"path": str, "size": int, "sha256": str, "media_type": str}]}
+ENVELOPE = {"payload": str, "payloadType": str, "signatures": [{"keyid": str, "sig": str}]}
+LOG = {**HEAD, "first": int, "next": int, "segments": [int], "left": [str], "right": [str], "proofs": [{"size": int, "hashes": [str]}],
+       "pieces": [{"file": str, "form": str, "first": int, "count": int, "why?": str}],
+       "erased?": {"seq": int, "record": str, "proof": [str]}}
+
+
+def form(v, want, name):
+    """Checks that a value has the members and types that it must have, and no others; ? may be absent."""
+    if isinstance(want, dict):
+        names = {n.rstrip("?") for n in want}
+        if not isinstance(v, dict) or not {n for n in want if n[-1] != "?"} <= set(v) <= names:
+            raise Bad(f"{name}: it has not the members that it must have, or has others")
+        for n, w in want.items():
+            if n.rstrip("?") in v:
+                form(v[n.rstrip("?")], w, name)
+    elif isinstance(want, list):
+        for x in v if isinstance(v, list) else [None]:
+            form(x, want[0], name)
+    elif type(v) is not want:
+        raise Bad(f"{name}: {v!r:.80} is not of the type that it must be of")
+    return v
 
 
 # --- signatures: Ed25519 (RFC 8032, section 5.1.7), signed notes, DSSE ---------------------
@@ -256,8 +295,8 @@ def split_notes(b):
 
 
 def verify_envelope(pack, manifest, keys):
-    e = pack.json("manifest.dsse.json")
-    if set(e) != {"payload", "payloadType", "signatures"} or e["payloadType"] != "application/vnd.in-toto+json":
+    e = form(pack.json("manifest.dsse.json"), ENVELOPE, "manifest.dsse.json")
+    if e["payloadType"] != "application/vnd.in-toto+json":
         raise Bad("manifest.dsse.json is not an envelope of an in-toto statement")
     payload = base64.b64decode(e["payload"], validate=True)
     pae = b"DSSEv1 %d %s %d %s" % (len(e["payloadType"]), e["payloadType"].encode(), len(payload), payload)
@@ -345,7 +384,7 @@ def consistent(m, n, old, new, proof):
 def included(index, size, leaf, root, proof):
     """RFC 9162, section 2.1.3.2."""
     fn, sn, r = index, size - 1, leaf
-    if index >= size:
+    if not 0 <= index < size:
         return False
     for p in proof:
         if sn == 0:
@@ -363,7 +402,7 @@ def included(index, size, leaf, root, proof):
 # --- records, populations and tables -------------------------------------------------------
 
 def nanos(text):
-    m = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})Z", text)
+    m = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})Z", text, re.ASCII)
     if not m:
         raise Bad(f"{text!r} is not a time of a record")
     t = datetime.fromisoformat(m[1] + "+00:00") - datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -377,7 +416,7 @@ def time_text(ns):
 
 def stored(text):
     """A time of the manifest (RFC 3339) as records hold it."""
-    m = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", text)
+    m = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{0,8}[1-9]))?Z", text, re.ASCII)
     if not m:
         raise Bad(f"manifest.json: {text!r} is not a time in UTC")
     return f"{m[1]}.{(m[2] or ''):0<9}Z"
@@ -649,15 +688,15 @@ class Account:
 
     def add(self, seq, raw, r):
         at, kind = r["time"], r["kind"]
-        when = nanos(at)
+        when, took = nanos(at), r.get("duration_ns", 0)
+        ended = time_text(when + took) if isinstance(took, int) and took > 0 else at
         if not self.seen:
             first = self.log["first"]
-            self.gap(self.start, at, f"records before {first} are not there" if first else "the log begins then")
+            self.gap(self.start, ended, f"records before {first} are not there" if first else "the log begins then")
             self.seen = True
-        self.again(at)
+        self.again(ended)
         self.happened(seq, at, kind, r)
-        took = r.get("duration_ns", 0)
-        self.before = time_text(when + took) if isinstance(took, int) and took > 0 else at
+        self.before = ended
         if not self.start <= at < self.end:
             return
         self.records += 1
@@ -720,10 +759,11 @@ class Account:
         elif kind == "log.close":
             self.closed = at
             self.down(at)
-        elif kind == "log.gap" and self.start <= at < self.end:
-            self.lost["gaps"] += 1
-            for name in ("lost", "refused", "served", "late"):
-                self.lost[name] += r.get(name, 0)
+        elif kind == "log.gap":
+            if self.start <= at < self.end:
+                self.lost["gaps"] += 1
+                for name in ("lost", "refused", "served", "late"):
+                    self.lost[name] += r.get(name, 0)
             if r.get("lost", 0) + r.get("served", 0):
                 self.gap(r.get("from") or at, r.get("to") or at,
                          f"log.gap record {seq}: {r.get('lost', 0)} lost, {r.get('served', 0)} served without a record")
@@ -773,6 +813,7 @@ class Segments:
 
     def __init__(self, log):
         self.log, self.starts, self.open, self.done = log, list(log["segments"]), None, {}
+        self.told, self.covered, self.requests, self.all = set(), 0, 0, 0
 
     def at(self, seq):
         if self.starts and self.starts[0] == seq:
@@ -785,12 +826,14 @@ class Segments:
 
     def skip(self, seq, lost):
         s = self.at(seq)
+        self.all += 1
         if s:
             s["hidden"] += 1
             s["lost"] |= lost
 
     def add(self, seq, raw, r):
         s = self.at(seq)
+        self.all += 1
         if s:
             s["kinds"][r["kind"]] = s["kinds"].get(r["kind"], 0) + 1
             s["bytes"] += len(raw) + 2
@@ -819,6 +862,14 @@ class Segments:
             return
         if s["hidden"]:
             wrong = [k for k, n in kinds.items() if k not in REQUEST_KINDS and s["kinds"].get(k, 0) != n]
+            if sum(kinds.values()) == said["records"]:
+                if sum(n - s["kinds"].get(k, 0) for k, n in kinds.items()) != s["hidden"]:
+                    wrong.append("kinds")
+                if said["first"] not in self.told:
+                    self.told.add(said["first"])
+                    self.covered += s["hidden"]
+                    self.all -= said["records"]
+                    self.requests += kinds.get("request", 0)
         else:
             wrong = [k for k in {*kinds, *s["kinds"]} if kinds.get(k) != s["kinds"].get(k)]
             wrong += [k for k in ("from", "to", "bytes") if said.get(k) != s[k]]
@@ -836,7 +887,7 @@ class Segments:
 class Log:
     def __init__(self, pack, manifest, entry, keys, populations, used):
         self.pack, self.manifest, self.folder, self.keys, self.used = pack, manifest, entry["folder"], keys, used
-        self.log = log = self.json("log.json")
+        self.log = log = form(self.json("log.json"), LOG, self.folder + "log.json")
         for name in ("origin", "tree_size", "root"):
             if log[name] != entry[name]:
                 raise Bad(f"{self.folder}log.json is of another log, or another head of it, than manifest.json says")
@@ -1008,8 +1059,10 @@ class Log:
         self.extent()
         f = self.account.figures()
         if self.hidden > self.unreadable:
-            unchecked.append(f"{f['origin']}: {self.hidden - self.unreadable} records are there by their hashes only; what was counted of "
-                             "requests, and that no record of another kind was left out, was compared with rollup records at most")
+            hidden = self.hidden - self.unreadable
+            self.bounds(said, f, hidden, self.segments.all + self.segments.requests)
+            unchecked.append(f"{f['origin']}: {hidden} records are there by their hashes only; what was counted of requests adds up, but follows "
+                             f"from raw records, and may be less than they give; of {hidden - self.segments.covered} of them no rollup record tells the kinds")
             for name in ("records", "requests", "days"):
                 f[name] = said[name]
             f["kinds"] = {**{k: n for k, n in f["kinds"].items() if k not in REQUEST_KINDS},
@@ -1049,6 +1102,35 @@ class Log:
                 raise Bad(f"{name}: the row of record {seq} is not the one that the record gives")
             if not included(seq, self.log["tree_size"], leaf, self.hash(self.log["root"]), [self.hash(h) for h in proof.split()]):
                 raise Bad(f"{name}: the proof of record {seq} does not lead to the root that is signed")
+
+    def bounds(self, said, given, hidden, most):
+        """What is said of requests has to add up, and to have what the given records give."""
+        def want(ok, what):
+            if not ok:
+                problems.append(f"report.json: the log {given['origin']}: {what} does not add up, or is not what the given records give")
+        q, g, n = said["requests"], given["requests"], said["requests"]["total"]
+        kinds, rows, days = said["kinds"], said["populations"]["requests"], said["days"]
+        more = [kinds.get(k, 0) - given["kinds"].get(k, 0) for k in REQUEST_KINDS]
+        want(sum(kinds.values()) == said["records"] and min(more) >= 0 and sum(more) <= hidden, "kinds")
+        want(n == kinds.get("request", 0) == rows["count"] and n <= most, "requests.total")
+        want(q["bytes"] >= g["bytes"] and g["authenticated"] <= q["authenticated"] <= n, "requests")
+        want(rows["first_seq"] is rows["last_seq"] is None if n == 0 else
+             None not in (rows["first_seq"], rows["last_seq"]) and said["first"] <= rows["first_seq"] <= rows["last_seq"] < said["next"],
+             "populations.requests")
+        want(set(q["by"]) == set(g["by"]), "requests.by")
+        for name, mine in g["by"].items():
+            table = q["by"].get(name, {})
+            want(sum(max(x, 0) for x in table.values()) == n and len(table) <= 1001, f"requests.by.{name}")
+            if not table.get("(other)"):
+                want(all(table.get(k, 0) >= x for k, x in mine.items()) and
+                     all(table.get(k) == mine.get(k) for k in EXACT.get(name, ())), f"requests.by.{name}")
+        nothing = {"requests": 0, "bytes": 0, "class": {}, "denied": 0, "limited": 0, "plain": 0}
+        for date in {*days, *given["days"]}:
+            d, known = days.get(date, nothing), given["days"].get(date, nothing)
+            want(d["requests"] == sum(max(x, 0) for x in d["class"].values()) >= max(1, known["requests"]) and d["bytes"] >= known["bytes"] and
+                 all(x >= known["class"].get(k, 0) for k, x in d["class"].items()) and known["plain"] <= d["plain"] <= d["requests"] and
+                 d["denied"] == known["denied"] and d["limited"] == known["limited"], f"days.{date}")
+        want([sum(d[k] for d in days.values()) for k in ("requests", "bytes", "plain")] == [n, q["bytes"], q["by"]["tls"].get("none", 0)], "days")
 
     def provenance(self, f):
         sums = {x["path"]: x["sha256"] for x in self.manifest["files"]}
@@ -1125,10 +1207,13 @@ def sheets(logs):
         yield name, "".join(line + "\r\n" for line in lines).encode()
 
 
+ABSENT = "(nothing)"
+
+
 def differ(path, got, want):
     if isinstance(got, dict) and isinstance(want, dict):
         for name in sorted({*got, *want}):
-            differ(f"{path}.{name}" if path else name, got.get(name), want.get(name))
+            differ(f"{path}.{name}" if path else name, got.get(name, ABSENT), want.get(name, ABSENT))
     elif isinstance(got, list) and isinstance(want, list):
         for i in range(max(len(got), len(want))):
             differ(f"{path}[{i}]", got[i] if i < len(got) else None, want[i] if i < len(want) else None)
@@ -1152,6 +1237,12 @@ def check_manifest(pack, m):
         raise Bad(f"manifest.json is of the schema {m.get('schema')!r}")
     if not stored(m["period"]["from"]) < stored(m["period"]["to"]):
         raise Bad("manifest.json: its period ends before it begins")
+    if m["period"]["from"] < "1970" or m["period"]["to"] >= "2201":
+        raise Bad("manifest.json: its period is not between the years 1970 and 2200")
+    for f in m["files"]:
+        end = f["path"].rsplit("/", 1)[-1].rpartition(".")
+        if f["media_type"] != MEDIA.get(end[1] + end[2], MEDIA[""]):
+            raise Bad(f"manifest.json: {f['path']} has a wrong media type")
     h = hashlib.sha256(f"{SCHEMA}\n{stored(m['period']['from'])}\n{stored(m['period']['to'])}\n{'true' if m['full'] else 'false'}\n".encode())
     for l in m["logs"]:
         h.update(f"{l['origin']}\n{l['tree_size']}\n{l['root']}\n".encode())
@@ -1188,7 +1279,7 @@ def check_files(pack, m):
 
 def verify(name, keys):
     pack = Pack(name)
-    m = pack.json("manifest.json")
+    m = form(pack.json("manifest.json"), MANIFEST, "manifest.json")
     check_manifest(pack, m)
     signed = verify_envelope(pack, m, keys)
     check_files(pack, m)
@@ -1204,7 +1295,10 @@ def verify(name, keys):
         log = Log(pack, m, entry, keys, populations, used)
         figures.append(log.finish(said))
         records += log.read
-    used.update(("criteria/mapping.json", "checks/definitions.ndjson"))
+    used.add("checks/definitions.ndjson")
+    mapping = pinned(pack, "criteria/mapping.json", CRITERIA, used)
+    if next(f["sha256"] for f in m["files"] if f["path"] == "checks/definitions.ndjson") not in CATALOGUES:
+        unchecked.append("checks/definitions.ndjson has not the checks of a version that this program knows: one without results may be missing")
     checks, sums = [], {}
     for line in pack.lines("checks/definitions.ndjson"):
         d = parse(line[:-1], "checks/definitions.ndjson")
@@ -1219,19 +1313,22 @@ def verify(name, keys):
             elif sums[id_] != c["definition"]:
                 problems.append(f"checks/definitions.ndjson: the definition of {id_} is not the one that its results were made by")
     want = {"schema": SCHEMA, "notice": NOTICE, "pack_id": m["pack_id"], "period": m["period"], "full": m["full"], "logs": figures,
-            "criteria": judge(pack.json("criteria/mapping.json"), checks, figures)}
+            "criteria": judge(mapping, checks, figures)}
     differ("", report, want)
     for name, content in sheets(figures):
         used.add(name)
         if pack.bytes(name) != content:
             problems.append(f"{name}: it is not the one that the records give")
-    unchecked.append("signed, but not made again: " + ", ".join(n for n in PAGES if n in pack.files) + ", criteria/mapping.json")
+    unchecked.append("signed, but not made again: " + ", ".join(n for n in PAGES if n in pack.files))
+    sizes = {l["folder"]: l["tree_size"] for l in m["logs"]}
     for f in m["files"]:
         path = f["path"]
-        if re.fullmatch(r"logs/[^/]+/stamps/[0-9]+\.tsr", path):
+        if (m_ := re.fullmatch(r"(logs/[^/]+/)stamps/([0-9]{20})\.tsr", path)) and int(m_[2]) <= sizes.get(m_[1], -1):
             unchecked.append(f"{path}: verify it with openssl ts -verify")
         elif path not in used and path not in PAGES:
             problems.append(f"{path}: a pack has no such file")
+    if m["generator"] not in GENERATORS:
+        raise CannotTell(f"the pack was made by {m['generator']!r}, which this program does not know")
     return m, signed, records
 
 
@@ -1244,17 +1341,17 @@ def main(args):
     except ValueError as e:
         print(f"a key is not NAME+HASH+KEY: {e}", file=sys.stderr)
         return 2
-    m = None
+    m, show = None, lambda s: "".join(c if c.isprintable() else "?" for c in s)
     try:
         m, signed, records = verify(args[0], keys)
     except (CannotTell, OSError) as e:
-        print(f"cannot verify: {e}", file=sys.stderr)
-        return 3
+        if not problems:
+            print(show(f"cannot verify: {e}"), file=sys.stderr)
+            return 3
     except Bad as e:
         problems.append(str(e))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
         problems.append(f"a file has not the form that it must have: {e!r}")
-    show = lambda s: "".join(c if c.isprintable() else "?" for c in s)
     for p in problems[:100]:
         print(show(f"FAILED     {p}"))
     if problems:

@@ -113,15 +113,19 @@ func (a *Account) Add(seq int64, record []byte) error {
 	if !isTime(at) {
 		return fmt.Errorf("record %d: its time %q is not one", seq, at)
 	}
-	a.begin(at)
-	a.found(at)
+	took, _ := r.Number(member.Duration)
+	if !a.seen || a.missing != "" {
+		known := at // from when it was appended: what ended before may be missing
+		if took > 0 {
+			known = shift(at, took)
+		}
+		a.begin(known)
+		a.found(known)
+	}
 	if err := a.happened(seq, at, kind, record); err != nil {
 		return fmt.Errorf("record %d: %w", seq, err)
 	}
-	a.at, a.took, a.listed = at, 0, false
-	if d, ok := r.Number(member.Duration); ok && d > 0 {
-		a.took = d
-	}
+	a.at, a.took, a.listed = at, max(took, 0), false
 	if at < a.from || at >= a.to || a.spans != nil {
 		return nil
 	}
@@ -133,7 +137,7 @@ func (a *Account) Add(seq int64, record []byte) error {
 	return a.rows(seq, record)
 }
 
-// begin is told the time of the first record.
+// begin is told when the first record was appended.
 func (a *Account) begin(at string) {
 	if a.seen {
 		return
@@ -265,7 +269,14 @@ func isTime(s string) bool {
 			return false
 		}
 	}
-	return s[5:7] >= "01" && s[5:7] <= "12" && s[8:10] >= "01" && s[8:10] <= "31" && s[11:13] < "24" && s[14:16] < "60" && s[17:19] < "60"
+	if s[5:7] < "01" || s[5:7] > "12" || s[8:10] < "01" || s[8:10] > "31" || s[11:13] > "23" || s[14:16] > "59" || s[17:19] > "59" {
+		return false
+	}
+	if s[8:10] <= "28" {
+		return true
+	}
+	_, err := time.Parse(time.DateOnly, s[:10])
+	return err == nil
 }
 
 // End returns the figures, when all records were given.

@@ -41,13 +41,10 @@ func (c *comparer) Write(b []byte) (int, error) {
 		c.buf = make([]byte, len(b))
 	}
 	got := c.buf[:len(b)]
-	n, err := io.ReadFull(c.in, got)
+	n, _ := io.ReadFull(c.in, got)
 	if n == len(b) && bytes.Equal(got, b) {
 		c.row += int64(bytes.Count(b, []byte("\n")))
 		return len(b), nil
-	}
-	if err != nil && n == 0 && c.row == 1 {
-		n = 0
 	}
 	at := 0
 	for at < n && got[at] == b[at] {
@@ -78,17 +75,6 @@ func compareReports(got, want *Report) []string {
 	var list []string
 	differ("", a, b, &list)
 	return list
-}
-
-func generic(v any) (any, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.UseNumber()
-	var out any
-	return out, d.Decode(&out)
 }
 
 // differ compares two JSON values.

@@ -9,10 +9,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
-	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -169,65 +167,4 @@ func Unseal(b []byte, m *Manifest, manifest []byte, keys []note.Verifier) (by []
 func retired(k note.Verifier, m *Manifest) bool {
 	size, ok := checkpoint.LimitOf(k)
 	return ok && slices.ContainsFunc(m.Logs, func(l LogEntry) bool { return l.Origin == k.Name() && l.Size > size })
-}
-
-// decode reads one JSON value that has no members but those of v, and nothing
-// after it.
-func decode(b []byte, v any) error {
-	if err := unambiguous(b); err != nil {
-		return err
-	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows it")
-	}
-	return nil
-}
-
-// unambiguous finds a name that an object has twice, which readers of JSON
-// differ about.
-func unambiguous(b []byte) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	type level struct {
-		names map[string]bool // nil: a list
-		name  bool            // a name comes next
-	}
-	var stack []level
-	for {
-		t, err := d.Token()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		top := len(stack) - 1
-		if delim, ok := t.(json.Delim); ok {
-			switch delim {
-			case '{':
-				stack = append(stack, level{map[string]bool{}, true})
-				continue
-			case '[':
-				stack = append(stack, level{})
-				continue
-			}
-			stack = stack[:top]
-			top--
-		} else if top >= 0 && stack[top].names != nil && stack[top].name {
-			name, _ := t.(string)
-			folded := strings.ToLower(name) // encoding/json takes either
-			if stack[top].names[folded] {
-				return fmt.Errorf("the name %q is there twice in an object", name)
-			}
-			stack[top].names[folded], stack[top].name = true, false
-			continue
-		}
-		if top >= 0 && stack[top].names != nil {
-			stack[top].name = true
-		}
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Manifest lists the files of a pack, all but itself and its envelope.
@@ -97,6 +98,11 @@ func ParseManifest(b []byte) (*Manifest, error) {
 	}
 	if err := m.Period.Validate(); err != nil {
 		return nil, err
+	}
+	for _, t := range []time.Time{m.Period.From, m.Period.To} {
+		if _, offset := t.Zone(); offset != 0 {
+			return nil, errors.New("its period is not in UTC")
+		}
 	}
 	if m.PackID != m.ID() {
 		return nil, errors.New("its pack_id is not the one of its period and logs")

@@ -62,6 +62,10 @@ type Period struct {
 	To   time.Time `json:"to"`
 }
 
+// lastYear is one whose times have a number of nanoseconds in 64 bits. Part of the
+// format.
+const lastYear = 2200
+
 // Validate reports a period that is none.
 func (p Period) Validate() error {
 	switch {
@@ -69,8 +73,8 @@ func (p Period) Validate() error {
 		return errors.New("a period has a beginning and an end")
 	case !p.From.Before(p.To):
 		return fmt.Errorf("the period ends at %s, which is not after its beginning %s", p.To.Format(time.RFC3339), p.From.Format(time.RFC3339))
-	case p.From.Year() < 1970 || p.To.Year() > 9999:
-		return errors.New("a period lies between the years 1970 and 9999")
+	case p.From.UTC().Year() < 1970 || p.To.UTC().Year() > lastYear:
+		return fmt.Errorf("a period lies between the years 1970 and %d", lastYear)
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -29,6 +31,14 @@ func HashesName(first int64) string { return fmt.Sprintf("hashes/%020d.bin", fir
 
 // KnownName is the name of the records that are there of a piece of leaf hashes.
 func KnownName(first int64) string { return fmt.Sprintf("known/%020d.ndjson", first) }
+
+// IsStamp reports whether a name in StampsFolder is that of the time stamp of a
+// head of at most size records: their number, with 20 digits, and .tsr.
+func IsStamp(name string, size int64) bool {
+	digits, ok := strings.CutSuffix(name, ".tsr")
+	n, err := strconv.ParseInt(digits, 10, 64)
+	return ok && err == nil && n >= 0 && n <= size && digits == fmt.Sprintf("%020d", n)
+}
 
 // name is the name that a piece must have.
 func (p *Piece) name() string {

@@ -24,6 +24,9 @@ type rollupCheck struct {
 	done        map[int64]*tally
 	problems    []string
 	matched     map[int64]bool
+	covered     int64 // records that are not there, and whose kinds a rollup record tells
+	requests    int64 // in segments whose rollup record tells how many
+	all         int64 // records, but those of such segments
 }
 
 // tally is a segment that was read.
@@ -64,12 +67,14 @@ func (k *rollupCheck) close(end int64) {
 // nobody knows of what kind it was.
 func (k *rollupCheck) skip(seq int64, lost bool) {
 	k.at(seq)
+	k.all++
 	k.hidden++
 	k.lost = k.lost || lost
 }
 
 func (k *rollupCheck) add(seq int64, record []byte, r *member.Record) error {
 	k.at(seq)
+	k.all++
 	if k.open != nil {
 		k.open.Add(r)
 		k.kinds[string(r.Text(member.Kind))]++
@@ -95,12 +100,13 @@ func (k *rollupCheck) compare(seq int64, said *rollup.Rollup) {
 		k.problems = append(k.problems, fmt.Sprintf("rollup record %d is of the records %d to %d, but %s lists no such segment", seq, said.First, said.First+said.Records-1, LogFile))
 		return
 	}
+	first := !k.matched[said.First]
 	k.matched[said.First] = true
 	if c.lost {
 		return // the records that cannot be read were reported
 	}
 	if c.hidden > 0 {
-		k.compareKinds(seq, said, c)
+		k.compareKinds(seq, said, c, first)
 		return
 	}
 	want := c.members
@@ -118,20 +124,36 @@ func (k *rollupCheck) compare(seq int64, said *rollup.Rollup) {
 
 // compareKinds compares the number of records by kind, of those kinds that a
 // pack without all raw records has.
-func (k *rollupCheck) compareKinds(seq int64, said *rollup.Rollup, c *tally) {
+func (k *rollupCheck) compareKinds(seq int64, said *rollup.Rollup, c *tally, first bool) {
 	kinds, err := parseCounts(said.Members.Kinds)
 	if err != nil {
 		k.problems = append(k.problems, fmt.Sprintf("rollup record %d: its kinds cannot be read", seq))
 		return
 	}
+	sum, more := int64(0), int64(0)
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
 		n := kinds[kind]
+		sum, more = sum+n, more+n-c.kinds[kind]
 		if !slices.Contains(requestKinds, kind) && c.kinds[kind] != n {
 			k.problems = append(k.problems, fmt.Sprintf("rollup record %d says that %d of the records %d to %d are of kind %s, but %d are there: records were left out",
 				seq, n, said.First, said.First+said.Records-1, kind, c.kinds[kind]))
 		}
 	}
+	if sum != said.Records {
+		return // it does not tell all kinds
+	}
+	if more != c.hidden {
+		k.problems = append(k.problems, fmt.Sprintf("rollup record %d: its kinds are not those of the records %d to %d", seq, said.First, said.First+said.Records-1))
+	}
+	if first {
+		k.covered += c.hidden
+		k.all -= said.Records
+		k.requests += kinds["request"]
+	}
 }
+
+// most is how many requests there can be.
+func (k *rollupCheck) most() int64 { return k.all + k.requests }
 
 func parseCounts(b []byte) (m map[string]int64, err error) {
 	if b == nil {

@@ -256,16 +256,17 @@ func (a *Account) found(at string) {
 	a.missing = ""
 }
 
+// lost is a log.gap record. It is written when the gap is over, which may be
+// after the period that the gap is in.
 func (a *Account) lost(seq int64, at string, h *happening) {
-	if at < a.from || at >= a.to {
-		return
+	if at >= a.from && at < a.to {
+		l := &a.Lost
+		l.Gaps++
+		l.Lost += h.Lost
+		l.Refused += h.Refused
+		l.Served += h.Served
+		l.Late += h.Late
 	}
-	l := &a.Lost
-	l.Gaps++
-	l.Lost += h.Lost
-	l.Refused += h.Refused
-	l.Served += h.Served
-	l.Late += h.Late
 	if h.Lost+h.Served == 0 {
 		return
 	}

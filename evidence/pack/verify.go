@@ -48,8 +48,8 @@ func Verify(r io.ReaderAt, size int64, keys []note.Verifier, opt Options) (*Resu
 	v := &verifier{keys: keys, opt: opt}
 	v.Problems, v.Unchecked, v.Notes, v.SignedBy, v.Logs = []string{}, []string{}, []string{}, []string{}, []Heads{}
 	err := v.run(r, size)
-	if stop := (*stopped)(nil); errors.As(err, &stop) {
-		err = nil
+	if stop := (*stopped)(nil); errors.As(err, &stop) || errors.Is(err, ErrVersion) && len(v.Problems) > 0 {
+		err = nil // what was found stands, whatever comes later
 	}
 	v.Verified = err == nil && len(v.Problems) == 0
 	return &v.Result, err
@@ -218,7 +218,7 @@ func (v *verifier) whole() error {
 		Schema: Schema, Notice: Notice, PackID: v.manifest.PackID, Period: v.manifest.Period, Full: v.manifest.Full,
 		Logs: v.figures,
 	}
-	criteria, err := v.file(CriteriaFile)
+	criteria, err := v.criteria()
 	if err != nil {
 		return err
 	}
@@ -288,6 +288,9 @@ func (v *verifier) definitions() (list [][]byte, err error) {
 		there[d.ID] = hex.EncodeToString(sum[:])
 		list = append(list, line)
 	}
+	if sum := sha256.Sum256(b); !slices.Contains(catalogues, hex.EncodeToString(sum[:])) {
+		v.Unchecked = append(v.Unchecked, fmt.Sprintf("%s has not the checks of a version that this program knows: one without results may be missing", ChecksFile))
+	}
 	for _, f := range v.figures {
 		for id, c := range f.Checks {
 			switch there[id] {
@@ -322,7 +325,7 @@ func (v *verifier) pages(criteria []byte, definitions [][]byte) error {
 		switch {
 		case bytes.Equal(b, made[name]):
 		case v.manifest.Generator != Generator:
-			v.Unchecked = append(v.Unchecked, fmt.Sprintf("%s was made by %s: this version cannot compare it with the report", name, v.manifest.Generator))
+			return fmt.Errorf("%s was made by %q: %w", name, v.manifest.Generator, ErrVersion)
 		default:
 			v.problem("%s: it is not the one that the report gives", name)
 		}
@@ -347,8 +350,10 @@ func Boundary() ([]byte, error) {
 }
 
 func (v *verifier) boundary(b []byte) error {
-	var got boundary.Boundary
-	if err := decode(b, &got); err != nil {
+	var got struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(b, &got); err != nil {
 		return v.stop("%s: %v", BoundaryFile, err)
 	}
 	want, err := Boundary()
@@ -356,8 +361,8 @@ func (v *verifier) boundary(b []byte) error {
 	case err != nil:
 		return err
 	case bytes.Equal(b, want):
-	case got.Version > boundary.Now().Version:
-		v.Unchecked = append(v.Unchecked, fmt.Sprintf("%s is of version %d, which this program does not know", BoundaryFile, got.Version))
+	case got.Version != boundary.Now().Version:
+		return fmt.Errorf("%s is of version %d: %w", BoundaryFile, got.Version, ErrVersion)
 	default:
 		v.problem("%s: it is not the boundary of version %d", BoundaryFile, got.Version)
 	}

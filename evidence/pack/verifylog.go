@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -289,6 +290,7 @@ func (c *logCheck) end() error {
 		return c.v.stop("%s: it has no figures of the log %q", ReportFile, c.log.Origin)
 	}
 	if c.hidden > c.missing {
+		c.bound(&f, &c.v.report.Logs[i])
 		c.unknowable(&f, &c.v.report.Logs[i])
 	}
 	if err := c.samples(&f, &c.v.report.Logs[i]); err != nil {
@@ -313,12 +315,26 @@ func (c *logCheck) end() error {
 	return c.stamps()
 }
 
+// bound reports what only the records that were left out can tell, if it cannot
+// be true.
+func (c *logCheck) bound(f, said *Figures) {
+	b := bounds{path: fmt.Sprintf("%s: the log %q", ReportFile, c.log.Origin)}
+	b.figures(said, f, c.hidden-c.missing, c.rollups.most())
+	for _, p := range b.problems {
+		c.v.problem("%s", p)
+	}
+	if n := c.hidden - c.missing - c.rollups.covered; n > 0 {
+		c.v.Unchecked = append(c.v.Unchecked, fmt.Sprintf("%s: of %d records that are there by their hashes only no rollup record tells the kinds: "+
+			"nothing shows that none of another kind is among them", c.log.Origin, n))
+	}
+}
+
 // unknowable takes over from the report what only the records that were left out
 // can tell.
 func (c *logCheck) unknowable(f, said *Figures) {
 	c.v.Unchecked = append(c.v.Unchecked,
-		fmt.Sprintf("%s: %d records are there by their hashes only; what was counted of requests (records, kinds of requests, requests, days, the population requests), "+
-			"and that no record of another kind was left out, follows from raw records and was compared with rollup records at most: ask for a pack with --full", c.log.Origin, c.hidden-c.missing))
+		fmt.Sprintf("%s: %d records are there by their hashes only; what was counted of requests (records, kinds of requests, requests, days, the population requests) adds up, "+
+			"but follows from raw records, and may be less than they give: ask for a pack with --full", c.log.Origin, c.hidden-c.missing))
 	f.Records, f.Requests, f.Days = said.Records, said.Requests, said.Days
 	for _, kind := range requestKinds {
 		if n, ok := said.Kinds[kind]; ok {
@@ -375,7 +391,7 @@ func (c *logCheck) pruned() bool {
 func (c *logCheck) stamps() error {
 	n := 0
 	for _, f := range c.v.manifest.Files {
-		if rest, ok := bytes.CutPrefix([]byte(f.Path), []byte(c.path(StampsFolder))); ok && bytes.HasSuffix(rest, []byte(".tsr")) {
+		if rest, ok := strings.CutPrefix(f.Path, c.path(StampsFolder)); ok && IsStamp(rest, c.log.Size) {
 			c.v.used[f.Path] = true
 			n++
 		}

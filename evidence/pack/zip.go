@@ -266,7 +266,8 @@ func (a *Archive) Open(e *Entry) io.Reader {
 // counted is a reader byte by byte, so that flate takes no more than it needs.
 type counted struct {
 	r   io.Reader
-	buf []byte
+	all []byte
+	buf []byte // what is left of all
 	n   int64
 }
 
@@ -274,9 +275,11 @@ func (c *counted) fill() error {
 	if len(c.buf) > 0 {
 		return nil
 	}
-	b := make([]byte, 32<<10)
-	n, err := c.r.Read(b)
-	c.buf = b[:n]
+	if c.all == nil {
+		c.all = make([]byte, 32<<10)
+	}
+	n, err := c.r.Read(c.all)
+	c.buf = c.all[:n]
 	if n > 0 {
 		return nil
 	}

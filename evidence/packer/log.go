@@ -80,7 +80,9 @@ func (l *logBuilder) stand() error {
 
 // extent finds the run of records that goes into the pack: from the beginning of
 // a segment that begins before the period by more than the lead, to a record that
-// comes after it by more than the tail.
+// comes after it by more than the tail. Where the clock was wrong for some time,
+// more is taken: all segments before the first begin early, too, and all behind
+// the last late.
 func (l *logBuilder) extent() error {
 	l.log.Heads = l.entry.Heads
 	l.log.Next = l.head.Size
@@ -88,7 +90,7 @@ func (l *logBuilder) extent() error {
 	if len(l.segments) > 0 {
 		l.log.First = l.segments[0].First
 	}
-	done := false
+	begun := false
 	for _, s := range l.segments {
 		if s.First >= l.head.Size {
 			break
@@ -97,14 +99,16 @@ func (l *logBuilder) extent() error {
 		if err != nil {
 			continue // it is damaged: it is not where the run begins or ends
 		}
-		if at.Before(early) && !done {
+		begun = begun || !at.Before(early)
+		if !begun {
 			l.log.First = s.First
 		}
-		if !at.Before(late) {
+		switch {
+		case at.Before(late):
+			l.log.Next = l.head.Size
+		case l.log.Next == l.head.Size:
 			l.log.Next = s.First + 1
-			break
 		}
-		done = done || !at.Before(l.b.opt.Period.From)
 	}
 	l.log.First = min(l.log.First, l.log.Next)
 	return nil
@@ -226,11 +230,17 @@ func (l *logBuilder) notes() (notes [][]byte, err error) {
 		return nil, err
 	}
 	for _, e := range entries {
+		if e.IsDir() {
+			continue
+		}
 		b, err := fs.ReadFile(l.Dir.FS, "anchors/"+e.Name())
 		if err != nil {
 			return nil, err
 		}
 		if pack.Media(e.Name()) == pack.Media(".tsr") {
+			if !pack.IsStamp(e.Name(), l.head.Size) {
+				continue // made after the head was read
+			}
 			if err := l.b.put(l.entry.Folder+pack.StampsFolder+e.Name(), b); err != nil {
 				return nil, err
 			}

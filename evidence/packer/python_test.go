@@ -15,21 +15,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-soc2/caddy-soc2/controls"
 	"github.com/caddy-soc2/caddy-soc2/evidence/pack"
 	"github.com/caddy-soc2/caddy-soc2/evidence/population"
 )
 
-const script = "../../docs/verify.py"
+const (
+	script = "../../docs/verify.py"
+	pins   = "../pack/pins.go"
+)
 
 var update = flag.Bool("update", false, "write what docs/verify.py pins")
 
 // TestPythonPinsWhatThisVersionHas: the verifier in Python knows the definitions
 // by their hashes.
 func TestPythonPinsWhatThisVersionHas(t *testing.T) {
-	text, err := os.ReadFile(script)
-	if err != nil {
-		t.Fatal(err)
-	}
 	_, populations := population.Definitions()
 	b, err := pack.Boundary()
 	if err != nil {
@@ -37,17 +37,49 @@ func TestPythonPinsWhatThisVersionHas(t *testing.T) {
 	}
 	sum := sha256.Sum256(b)
 	version := regexp.MustCompile(`"version": (\d+)`).FindSubmatch(b)
-	want := regexp.MustCompile(`(?m)^POPULATIONS = \{.*?\}`).ReplaceAll(text, fmt.Appendf(nil, `POPULATIONS = {%d: "%s"}`, population.Version(), populations))
-	want = regexp.MustCompile(`(?m)^BOUNDARY = \{.*?\}`).ReplaceAll(want, fmt.Appendf(nil, `BOUNDARY = {%s: "%s"}`, version[1], hex.EncodeToString(sum[:])))
-	if bytes.Equal(text, want) {
-		return
+	mapping, catalogue := pinned(t)
+	for _, f := range []struct{ name, pattern, with string }{
+		{script, `(?m)^POPULATIONS = \{.*?\}`, fmt.Sprintf(`POPULATIONS = {%d: "%s"}`, population.Version(), populations)},
+		{script, `(?m)^BOUNDARY = \{.*?\}`, fmt.Sprintf(`BOUNDARY = {%s: "%s"}`, version[1], hex.EncodeToString(sum[:]))},
+		{script, `(?m)^CRITERIA = \{.*?\}`, fmt.Sprintf(`CRITERIA = {%d: "%s"}`, controls.Criteria().Version, mapping)},
+		{script, `(?m)^CATALOGUES = \(.*?\)`, fmt.Sprintf(`CATALOGUES = ("%s",)`, catalogue)},
+		{pins, `(?m)^\tmappings = .*?\}`, fmt.Sprintf("\tmappings = map[int]string{%d: \"%s\"}", controls.Criteria().Version, mapping)},
+		{pins, `(?m)^\tcatalogues = .*?\}`, fmt.Sprintf("\tcatalogues = []string{\"%s\"}", catalogue)},
+	} {
+		text, err := os.ReadFile(f.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		form := regexp.MustCompile(f.pattern)
+		if !form.Match(text) {
+			t.Fatalf("%s has no %s", f.name, f.pattern)
+		}
+		want := form.ReplaceAllLiteral(text, []byte(f.with))
+		if bytes.Equal(text, want) {
+			continue
+		}
+		if !*update {
+			t.Errorf("%s pins another version than %s: run go test ./evidence/packer -run Pins -update", f.name, f.with)
+		} else if err := os.WriteFile(f.name, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if !*update {
-		t.Fatal("docs/verify.py pins other definitions: run go test ./evidence/packer -run Pins -update")
+}
+
+// pinned returns the hashes of the mapping of criteria and of the definitions of
+// all checks, as a pack has them.
+func pinned(t *testing.T) (mapping, catalogue string) {
+	t.Helper()
+	s := newSite(t, "edge-1/soc2")
+	s.open()
+	s.request(200, false, false)
+	s.close()
+	files, _ := unpack(t, s.make(false))
+	digest := func(name string) string {
+		sum := sha256.Sum256(files[name])
+		return hex.EncodeToString(sum[:])
 	}
-	if err := os.WriteFile(script, want, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	return digest(pack.CriteriaFile), digest(pack.ChecksFile)
 }
 
 // python runs the second verifier and returns its exit code and what it says.

@@ -175,6 +175,24 @@ func TestPagesAreTheWhole(t *testing.T) {
 	}
 }
 
+// TestAPageReadsNothingOfThePagesBefore: or the pages of a long log would take
+// longer and longer.
+func TestAPageReadsNothingOfThePagesBefore(t *testing.T) {
+	b := newBench(t)
+	b.grow(1500)
+	b.close()
+	log := b.head()
+	all, _ := rows(t, log, population.Options{Population: find(t, "requests")})
+	for i, row := range []population.Row{all[len(all)-3], all[len(all)-1]} {
+		looked := 0
+		opt := population.Options{Population: find(t, "requests"), After: row.Key(), Progress: func(int64, int64) { looked++ }}
+		r, err := population.Rows(t.Context(), log, opt, func(*population.Row) error { return nil })
+		if err != nil || r.Count != int64(2-2*i) || looked != 0 || r.Coverage.Next != log.Head.Size {
+			t.Errorf("%d rows, coverage to %d of %d, record 0 looked at %d times, %v", r.Count, r.Coverage.Next, log.Head.Size, looked, err)
+		}
+	}
+}
+
 // TestRollupsCountWhatRecordsCount counts in both ways, over periods whose ends
 // lie inside of segments and outside.
 func TestRollupsCountWhatRecordsCount(t *testing.T) {

@@ -12,8 +12,8 @@ type Options struct {
 	Population *Population
 	Period     Period
 
-	// After is the key of a row: rows up to and with it are left out. Default:
-	// none are.
+	// After is the key of a row: rows up to and with it are left out, and the
+	// records that they stand on are not read again. Default: none are.
 	After string
 
 	// Tolerant goes on where records cannot be read: see Log.Scan.
@@ -69,8 +69,12 @@ func Rows(ctx context.Context, log *Log, opt Options, fn func(*Row) error) (Resu
 	}
 	s := opt.Population.Selector(opt.Period)
 	s.bare = opt.Bare
+	var read []known // by who had the rows before
+	if after >= 0 {
+		read = []known{{0, min(after, log.Head.Size-1) + 1}}
+	}
 	var err error
-	r.Coverage, err = log.Scan(ctx, opt.Period, opt.now(), opt.Tolerant, func(seq int64, record []byte) error {
+	r.Coverage, err = log.scan(ctx, opt.Period, opt.now(), opt.Tolerant, read, func(seq int64, record []byte) error {
 		opt.progress(seq, log)
 		if seq <= after {
 			return nil

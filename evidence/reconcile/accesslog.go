@@ -47,6 +47,9 @@ func parseEntry(line []byte) (e entry, err error) {
 	if v.Status == nil || v.Request == nil || v.Logger != "" && !strings.HasPrefix(v.Logger, "http.log.access") {
 		return e, errNoEntry
 	}
+	if *v.Status < 0 || *v.Status > 999 {
+		return e, fmt.Errorf("its status, %d, is none", *v.Status)
+	}
 	end, err := parseTime(v.TS)
 	if err != nil {
 		return e, err

@@ -112,6 +112,7 @@ func TestEachDifferenceIsFound(t *testing.T) {
 	}{
 		"one is missing from the access log": {lines[1:], func(r *Report) bool { return r.OnlyLog == 1 && len(r.ExamplesLog) == 1 && r.MinutesDiffer == 1 }},
 		"one has another status":             {append([]string{strings.Replace(lines[0], `"status":200`, `"status":500`, 1)}, lines[1:]...), func(r *Report) bool { return r.StatusDiffers == 1 && r.Both == 200 }},
+		"a status that is 200 in 32 bits":    {append([]string{strings.Replace(lines[0], `"status":200`, `"status":4294967496`, 1)}, lines[1:]...), func(r *Report) bool { return r.Unreadable == 1 && r.Both == 199 }},
 		"one is there twice":                 {append(lines[:1:1], lines...), func(r *Report) bool { return r.TwiceAccess == 1 && r.Both == 200 }},
 		"one was never recorded": {
 			append(lines[:200:200], strings.Replace(lines[0], lines[0][strings.Index(lines[0], "Id")+6:][:36], audit.NewID(began.Add(time.Minute)).String(), 1)),
