@@ -12,7 +12,9 @@ import (
 // row is the cells of a row; empty ones are left out.
 type row map[string]string
 
-func (r row) text(name, v string) { r[name] = v }
+// text is a text as records have it, where a backslash begins an escape and is
+// one itself (docs/records.md).
+func (r row) text(name, v string) { r[name] = strings.ReplaceAll(v, `\`, `\x5c`) }
 func (r row) time(name string, t time.Time) {
 	if !t.IsZero() {
 		r[name] = t.UTC().Format(stamp)
@@ -85,7 +87,8 @@ func cellsOf(b audit.Body) (kind string, at time.Time, took time.Duration, cells
 		kind, at = "check.transition", b.Time
 		for name, v := range map[string]string{
 			"check": b.Check, "definition": b.Definition, "severity": b.Severity, "class": b.Class, "before": b.Before, "after": b.After,
-			"trigger": b.Trigger, "summary": b.Summary, "config": b.Config, "threshold": b.Threshold, "exception": b.Exception,
+			"trigger": b.Trigger, "summary": b.Summary, "config": b.Config, "exception": b.Exception,
+			"threshold": b.Threshold[:min(len(b.Threshold), 256)], // longer ones are cut, which the record says
 		} {
 			r.text(name, v)
 		}

@@ -158,6 +158,7 @@ func (s *script) plan() {
 			}
 		}})
 	}
+	s.on("02-02 10:30:00", func() { s.early(begins, time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)) })
 	s.planAttacks()
 	s.planFaults(admin)
 	s.planKeys(admin)

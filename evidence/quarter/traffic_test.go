@@ -161,7 +161,7 @@ func (r *request) suffer(d *dice) {
 			r.limit, r.zone, r.verdict, r.upstream, r.upstreamStatus, r.cache = "limited", "per client", "rate", "", 0, ""
 		}
 	case hosts:
-		r.host = fmt.Sprintf("h%05d.attack.example", d.roll(1600))
+		r.host = fmt.Sprintf("h%05d.attack.example", d.roll(100_000))
 	case outage:
 		if r.upstream != "" {
 			r.status, r.upstreamStatus, r.bytes, r.end = 502, 0, 0, "complete"
