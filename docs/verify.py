@@ -843,7 +843,8 @@ class Segments:
                 q["total"] += 1
                 q["bytes"] += member(r, "response.bytes") or 0
                 q["authenticated"] += bool(member(r, "auth.user"))
-                q["status"][str(status)] = q["status"].get(str(status), 0) + 1
+                if 100 <= status <= 999:  # others have no name in a rollup record
+                    q["status"][str(status)] = q["status"].get(str(status), 0) + 1
                 for name, path in self.SIMPLE.items():
                     value = text_of(member(r, path)) or "none"
                     q[name][value] = q[name].get(value, 0) + 1

@@ -7,10 +7,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/internal/inert"
 )
 
 // CSV writes each record as a row (RFC 4180). Records of requests have their
@@ -88,11 +88,11 @@ func (e *CSV) End() error {
 // cell makes text safe for spreadsheets and terminals.
 func cell(s string) string { return Guard(visible(s)) }
 
-// visible writes bytes that are not UTF-8, control characters and backslashes
+// visible writes bytes that are not UTF-8, characters that act and backslashes
 // as \xHH.
 func visible(s string) string {
 	plain := func(r rune, size int) bool {
-		return r != '\\' && !unicode.IsControl(r) && !unicode.Is(unicode.Bidi_Control, r) && (r != utf8.RuneError || size > 1)
+		return r != '\\' && !inert.Acts(r) && (r != utf8.RuneError || size > 1)
 	}
 	var b strings.Builder
 	for len(s) > 0 {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/segment"
@@ -44,14 +45,16 @@ func rowsOf(t testing.TB, bodies ...audit.Body) [][]string {
 // TestCellsAreNoFormulas gives each text of a request to a spreadsheet that
 // would calculate it.
 func TestCellsAreNoFormulas(t *testing.T) {
-	for _, text := range []string{"=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "=\"\n\",x", "\u202e=1", "\xff\x00"} {
+	for _, text := range []string{"=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "=\"\n\",x", "\u202e=1", "\xff\x00", "\uff1d1+1", "\uff20SUM(A1)", "\ufeff=1", "\u2028=1"} {
 		ev := audit.Event{Start: time.Unix(1, 0), ClientIP: text, User: text, Method: text, Host: text, Path: text, Query: text, Proto: text, Cache: text, Agent: text, Access: audit.Decision{Outcome: text, Rule: text}}
 		row := rowsOf(t, &ev)[0]
 		for i, cell := range row {
-			if strings.ContainsAny(cell[:min(1, len(cell))], "=+-@\t\r") {
+			if first, _ := utf8.DecodeRuneInString(cell); cell != "" && strings.ContainsRune("=+-@\t\r\uff1d\uff0b\uff0d\uff20", first) {
 				t.Errorf("%s: %q", columns[i], cell)
 			}
-			if strings.ContainsFunc(cell, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }) {
+			if strings.ContainsFunc(cell, func(r rune) bool {
+				return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || strings.ContainsRune("\u2028\u2029\ufeff", r)
+			}) {
 				t.Errorf("%s acts: %q", columns[i], cell)
 			}
 		}

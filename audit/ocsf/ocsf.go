@@ -28,6 +28,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/internal/inert"
 )
 
 // Version is the version of OCSF that events are of.
@@ -238,7 +239,7 @@ func (c *Converter) Append(dst, record []byte) ([]byte, error) {
 	if err != nil {
 		return dst, fmt.Errorf("encoding record %d: %w", r.Seq, err)
 	}
-	return append(dst, b...), nil
+	return append(dst, inert.JSON(b)...), nil
 }
 
 // describe fills in what depends on the kind.

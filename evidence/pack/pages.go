@@ -9,6 +9,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/caddy-soc2/caddy-soc2/evidence/population"
 )
 
 //go:embed report.html
@@ -78,10 +80,7 @@ func appendRow(dst []byte, cells []string) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		c = Visible(c)
-		if c != "" && strings.ContainsAny(c[:1], "'=+-@") {
-			c = "'" + c
-		}
+		c = population.Guard(c)
 		dst = append(dst, '"')
 		dst = append(dst, strings.ReplaceAll(c, `"`, `""`)...)
 		dst = append(dst, '"')
@@ -135,7 +134,7 @@ var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
 	"visible": Visible,
 	"join":    strings.Join,
 	"words":   func(s string) string { return strings.ReplaceAll(s, "_", " ") },
-	"class":   func(s string) string { return strings.ReplaceAll(s, " ", "-") },
+	"class":   func(s string) string { return strings.ReplaceAll(Visible(s), " ", "-") },
 }).Parse(pageText))
 
 func page(r *Report, criteria []byte, definitions [][]byte) ([]byte, error) {

@@ -190,3 +190,28 @@ func TestACrashAndAClockThatIsSetBackCountNothingTwice(t *testing.T) {
 		}
 	}
 }
+
+// TestRequestsWithoutAStatusAreInRollups: connections that were broken off have
+// no status, and no name in the rollups of segments.
+func TestRequestsWithoutAStatusAreInRollups(t *testing.T) {
+	s := newSite(t, "edge-1/soc2")
+	s.open()
+	s.pass(49 * time.Hour)
+	for i := range 200 {
+		s.pass(time.Minute)
+		s.request(200*(i%2), false, false)
+		if i%40 == 39 {
+			s.sealed()
+		}
+	}
+	s.close()
+	b := s.make(true)
+	mustVerify(t, b, s)
+	f := report(t, b).Logs[0]
+	if f.Requests.By["status"]["0"] != s.want.status["0"] || f.Rollups.Requests == 0 {
+		t.Errorf("status %v, want %v; rollups %+v", f.Requests.By["status"], s.want.status, f.Rollups)
+	}
+	if code, said := python(t, b, s); code != 0 {
+		t.Errorf("verify.py: exit %d: %s", code, said)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit/tree"
 	"github.com/caddy-soc2/caddy-soc2/controls"
 	"github.com/caddy-soc2/caddy-soc2/evidence/pack"
+	"github.com/caddy-soc2/caddy-soc2/internal/inert"
 )
 
 // nodes reads nodes of a log's tree out of its tiles.
@@ -108,5 +109,5 @@ func (b *builder) definitions() (list [][]byte, err error) {
 
 func indented(v any) ([]byte, error) {
 	b, err := json.MarshalIndent(v, "", "  ")
-	return append(b, '\n'), err
+	return append(inert.JSON(b), '\n'), err
 }
