@@ -22,8 +22,8 @@ NOTICE = ("This is evidence for the examination of controls. Whether controls me
           "independent auditor's opinion.")
 POPULATIONS = {1: "823a354781ad89a85b4111a276c83f4c2ff791f825ad84db951d2d30105ad350"}  # SHA-256 of scope/populations.json, by version
 BOUNDARY = {2: "7dd815fa0822e1e1e303b10e9cbd51a2e17d838d6bbc6dfd28afb79d52b6e6fb"}        # SHA-256 of scope/boundary.json, by version
-CRITERIA = {1: "d2857e284a76d89c80843731747405295159e6df3802095816ddaf47630c6c5b"}  # SHA-256 of criteria/mapping.json, by version
-CATALOGUES = ("618d6a20a1bc9867c3dd8f593c7bc2aee3abb1e7276f0b98c8801f21de1cdf21",)  # SHA-256 of checks/definitions.ndjson with the checks of a version
+CRITERIA = {1: "092472a54217472f0c7a985bfcd9592a589af0e09ede4e0c99a0369669be6de0"}  # SHA-256 of criteria/mapping.json, by version
+CATALOGUES = ("25d1ee5091ec07eb8b0c1d9bb737b9db137a9844e4c4f7e91a78c679c43d1e61",)  # SHA-256 of checks/definitions.ndjson with the checks of a version
 GENERATORS = ("caddy-soc2 pages 1",)
 MEDIA = {".json": "application/json", ".ndjson": "application/x-ndjson", ".csv": "text/csv; charset=utf-8; header=present",
          ".html": "text/html; charset=utf-8", ".bin": "application/octet-stream", ".tsr": "application/timestamp-reply",

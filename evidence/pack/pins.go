@@ -11,9 +11,9 @@ import (
 // another. This package does not import the checks, which import what writes the
 // log. go test ./evidence/packer -run Pins -update writes them.
 var (
-	mappings = map[int]string{1: "d2857e284a76d89c80843731747405295159e6df3802095816ddaf47630c6c5b"} // criteria/mapping.json, by version
+	mappings = map[int]string{1: "092472a54217472f0c7a985bfcd9592a589af0e09ede4e0c99a0369669be6de0"} // criteria/mapping.json, by version
 
-	catalogues = []string{"618d6a20a1bc9867c3dd8f593c7bc2aee3abb1e7276f0b98c8801f21de1cdf21"} // checks/definitions.ndjson with all checks of a version
+	catalogues = []string{"25d1ee5091ec07eb8b0c1d9bb737b9db137a9844e4c4f7e91a78c679c43d1e61"} // checks/definitions.ndjson with all checks of a version
 )
 
 // criteria returns the mapping of criteria, which is that of its version.
