@@ -132,7 +132,7 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request, path string) {
 			a.record(w, r, src, ref)
 			return
 		}
-		if a.controls(w, r, src, path) || a.findings(w, r, src, path) || a.packs(w, r, src, path) || a.populations(w, r, src, path) || a.proofs(w, r, src, path) {
+		if a.controls(w, r, src, path) || a.packs(w, r, src, path) || a.populations(w, r, src, path) || a.proofs(w, r, src, path) {
 			return
 		}
 		a.static(w, r, path)

@@ -31,7 +31,7 @@ func (a *API) controls(w http.ResponseWriter, r *http.Request, src Source, path 
 	}
 	kind, id, one := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	if kind != "checks" && kind != "criteria" {
-		return false
+		return a.findings(w, r, src, path)
 	}
 	report := c.CheckReport()
 	switch {
