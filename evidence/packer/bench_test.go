@@ -50,7 +50,7 @@ func BenchmarkPack(b *testing.B) {
 				}
 			})
 		}
-		b.ReportMetric(n*float64(b.N)/b.Elapsed().Seconds(), "records/s")
+		b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "records/s")
 	})
 	for _, full := range []bool{true, false} {
 		name := map[bool]string{true: "full", false: "hashes"}[full]
