@@ -98,6 +98,9 @@ func TestPayloadsAreInertInEveryAnswer(t *testing.T) {
 	for _, e := range list {
 		w := answered(t, h, http.MethodGet, e.path, nil)
 		body, kind := w.Body.String(), w.Header().Get("Content-Type")
+		if kind == "application/zip" && strings.HasPrefix(w.Header().Get("Content-Disposition"), "attachment") {
+			continue // it is saved, and what is in it has tests of its own
+		}
 		if strings.ContainsAny(body, "\x00\x1b\u202e") && kind != "application/octet-stream" && kind != typeNDJSON { // which are files, for programs
 			t.Errorf("%s has characters that act", e.path)
 		}

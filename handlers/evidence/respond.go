@@ -86,14 +86,16 @@ func still(text []byte) []byte {
 		return text
 	}
 	out := make([]byte, 0, len(text)+64)
-	for _, c := range string(text) {
+	for len(text) > 0 {
+		c, size := utf8.DecodeRune(text)
 		if !acts(c) {
-			out = utf8.AppendRune(out, c)
-			continue
+			out = append(out, text[:size]...)
+		} else {
+			for _, unit := range utf16.Encode([]rune{c}) {
+				out = fmt.Appendf(out, `\u%04x`, unit)
+			}
 		}
-		for _, unit := range utf16.Encode([]rune{c}) {
-			out = fmt.Appendf(out, `\u%04x`, unit)
-		}
+		text = text[size:]
 	}
 	return out
 }
