@@ -238,3 +238,24 @@ func TestTheReportIsAPageByDefault(t *testing.T) {
 		t.Errorf("%d %v", code, err)
 	}
 }
+
+func TestTheReportFromRollupsSaysWhatItDoesNotTell(t *testing.T) {
+	dir, _ := packable(t)
+	code, out, _, err := runWith(t, reportCommand(), runReport, dir, with(january, "rollups", "true"))
+	if err != nil || code != 0 {
+		t.Fatal(code, err)
+	}
+	for _, want := range []string{"requests    40 ", "4000 bytes", "denials", "20", "principals", "independent auditor"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("it does not say %q:\n%s", want, out)
+		}
+	}
+	code, out, _, err = runWith(t, reportCommand(), runReport, dir, with(january, "rollups", "true", "format", "json"))
+	var s summary
+	if err != nil || code != 0 || json.Unmarshal([]byte(out), &s) != nil || s.Logs[0].By["status"]["403"] != 20 || s.Logs[0].Read != s.Logs[0].Records {
+		t.Errorf("%d %v %s", code, err, out)
+	}
+	if code, _, _, err := runWith(t, reportCommand(), runReport, dir, with(january, "rollups", "true", "format", "html")); code != verify.ExitUsage || err == nil {
+		t.Errorf("%d %v", code, err)
+	}
+}

@@ -32,6 +32,11 @@ type Dir struct {
 	// Index remembers where records lie in segments that are not sealed.
 	// Without one each look-up in such a segment reads it from its beginning.
 	Index *Index
+
+	// List, if it is not nil, are the segments, which then are not listed again
+	// for each look-up. What was sealed since is found, what was begun since is
+	// not.
+	List []Segment
 }
 
 // Segment is a segment file.
@@ -47,6 +52,9 @@ func (s Segment) Path() string { return Folder + "/" + segment.Name(s.First, s.S
 // which it does for the moment between its sealing and the removal of the open
 // file, is listed open.
 func (d Dir) Segments() ([]Segment, error) {
+	if d.List != nil {
+		return d.List, nil
+	}
 	entries, err := fs.ReadDir(d.FS, Folder)
 	if err != nil {
 		return nil, fmt.Errorf("listing segments: %w", err)

@@ -30,6 +30,9 @@ type Total struct {
 	principals                     Sketch
 }
 
+// Add sums a rollup up.
+func (t *Total) Add(r *Rollup) error { return t.add(r) }
+
 // add sums a rollup up.
 func (t *Total) add(r *Rollup) error {
 	if t.Segments == 0 || r.First < t.First {

@@ -1,3 +1,5 @@
+//go:build unix
+
 package packer_test
 
 import (
@@ -10,6 +12,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,6 +20,7 @@ import (
 
 	"github.com/caddy-soc2/caddy-soc2/evidence/pack"
 	"github.com/caddy-soc2/caddy-soc2/evidence/packer"
+	"github.com/caddy-soc2/caddy-soc2/evidence/population"
 )
 
 // requests is how many requests the log of BenchmarkPack has.
@@ -31,10 +35,11 @@ func BenchmarkPack(b *testing.B) {
 	n := *requests
 	s := newSite(b, "edge-1/soc2")
 	s.opt.SegmentBytes = 16 << 20
+	s.period(start.AddDate(0, 0, 2), start.AddDate(0, 0, 367))
 	s.open()
 	s.pass(49 * time.Hour)
 	for range n {
-		s.pass(100 * time.Millisecond)
+		s.pass(364 * 24 * time.Hour / time.Duration(n))
 		s.request(200, false, false)
 	}
 	s.close()
@@ -63,6 +68,22 @@ func BenchmarkPack(b *testing.B) {
 			})
 		}
 		b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "records/s")
+	})
+	b.Run("rollups", func(b *testing.B) {
+		for b.Loop() {
+			watched(b, func() {
+				log, err := population.Open(s.input().Dir, "")
+				if err != nil {
+					b.Fatal(err)
+				}
+				p := population.Period{From: s.want.period.From, To: s.want.period.To}
+				sum, err := population.Summarize(context.Background(), log, population.Options{Period: p})
+				if err != nil || sum.Total.Requests != s.want.requests {
+					b.Fatal(err, sum.Total.Requests, s.want.requests)
+				}
+				b.ReportMetric(float64(sum.Read), "records-read")
+			})
+		}
 	})
 	for _, full := range []bool{true, false} {
 		name := map[bool]string{true: "full", false: "hashes"}[full]
@@ -108,8 +129,8 @@ func BenchmarkPack(b *testing.B) {
 	}
 }
 
-// watched runs fn and reports the most MiB of heap in use while it ran and, on
-// Linux, the most that was resident.
+// watched runs fn and reports the most MiB of heap in use while it ran, the time
+// that processors worked, and, on Linux, the most that was resident.
 func watched(b *testing.B, fn func()) {
 	b.Helper()
 	debug.FreeOSMemory()
@@ -131,7 +152,9 @@ func watched(b *testing.B, fn func()) {
 			}
 		}
 	}()
+	before := worked(b)
 	fn()
+	b.ReportMetric((worked(b) - before).Seconds(), "cpu-s")
 	close(done)
 	b.ReportMetric(float64(<-most)/(1<<20), "heap-MiB")
 	status, err := os.ReadFile("/proc/self/status")
@@ -147,4 +170,14 @@ func watched(b *testing.B, fn func()) {
 			b.ReportMetric(float64(n)/1024, "resident-MiB")
 		}
 	}
+}
+
+// worked is how long processors have worked for this process.
+func worked(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

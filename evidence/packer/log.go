@@ -48,13 +48,14 @@ func newLogBuilder(b *builder, l Log) (*logBuilder, error) {
 	if lb.head.Size == 0 {
 		return nil, fmt.Errorf("%w: the log %q has no record that is signed", ErrPeriod, lb.head.Origin)
 	}
-	lb.nodes = nodes{b.ctx, tiles.Reader{Records: lb.Dir, Size: lb.head.Size}}
 	lb.entry.Heads = pack.Heads{Origin: lb.head.Origin, Size: lb.head.Size, Root: lb.head.Root.String()}
 	lb.entry.Folder = pack.Folder(lb.head.Origin)
 	var err error
 	if lb.segments, err = lb.Dir.Segments(); err != nil {
 		return nil, err
 	}
+	lb.Dir.List = lb.segments // a year has thousands, and no record of the head is in a later one
+	lb.nodes = nodes{b.ctx, tiles.Reader{Records: lb.Dir, Size: lb.head.Size}}
 	return lb, lb.extent()
 }
 

@@ -180,15 +180,7 @@ func (c *counting) usable() {
 // from it.
 func (c *counting) take(r *rollup.Rollup) bool {
 	var t totals
-	if r.Members.Kinds == nil || r.Members.Requests == nil ||
-		json.Unmarshal(r.Members.Kinds, &t.kinds) != nil || json.Unmarshal(r.Members.Requests, &t.requests) != nil {
-		return false
-	}
-	var sum int64
-	for _, n := range t.kinds {
-		sum += n
-	}
-	if sum != r.Records || t.kinds["log.gap"] > 0 || t.kinds["log.clock"] > 0 || !t.inside(r, c.opt.Period) {
+	if !t.read(r) || !t.inside(r, c.opt.Period) {
 		return false
 	}
 	counts := make([]int64, len(c.tallies))
@@ -202,6 +194,20 @@ func (c *counting) take(r *rollup.Rollup) bool {
 		tally.n += counts[i]
 	}
 	return true
+}
+
+// read reads a rollup, and reports whether it stands for its records: it has
+// counters of all of them, and nothing happened to the log or its clock.
+func (t *totals) read(r *rollup.Rollup) bool {
+	if r.Members.Kinds == nil || r.Members.Requests == nil ||
+		json.Unmarshal(r.Members.Kinds, &t.kinds) != nil || json.Unmarshal(r.Members.Requests, &t.requests) != nil {
+		return false
+	}
+	var sum int64
+	for _, n := range t.kinds {
+		sum += n
+	}
+	return sum == r.Records && t.kinds["log.gap"] == 0 && t.kinds["log.clock"] == 0
 }
 
 // inside reports whether all records of a segment are in a period.

@@ -50,6 +50,7 @@ func pending(ctx context.Context, dir records.Dir, plans []*Plan, now time.Time)
 	if h.segments, err = dir.Segments(); err != nil || len(h.segments) == 0 {
 		return nil, first, err
 	}
+	h.dir.List = h.segments
 	if first, err = h.appended(h.segments[0].First); err != nil {
 		return nil, first, err
 	}

@@ -145,6 +145,7 @@ type example struct {
 // in braces it does not know fails the test.
 func (b *bench) examples(change int64) (list []example) {
 	b.t.Helper()
+	pack := b.packed()
 	named := map[string][]string{
 		"/lookup":                           {"/lookup?id=0"},
 		"/v1/checks/{id}":                   {"/v1/checks/TLS-001"},
@@ -156,6 +157,8 @@ func (b *bench) examples(change int64) (list []example) {
 		"/v1/config/versions/{sha256}":      {"/v1/config/versions/" + configHash},
 		"/v1/access/principals":             {"/v1/access/principals", "/v1/access/principals?limit=2"},
 		"/v1/log/checkpoints":               {"/v1/log/checkpoints", "/v1/log/checkpoints?limit=1"},
+		"/v1/packs/{id}":                    {"/v1/packs/" + pack},
+		"/v1/packs/{id}.zip":                {"/v1/packs/" + pack + ".zip"},
 		"/v1/populations":                   {"/v1/populations", "/v1/populations?count=none"},
 		"/v1/populations/{name}":            {"/v1/populations/requests", "/v1/populations/requests?format=csv", "/v1/populations/config_changes?format=csv", "/v1/populations/requests?format=ndjson", "/v1/populations/requests?format=ocsf", "/v1/populations/principals"},
 		"/v1/populations/{name}/provenance": {"/v1/populations/requests/provenance"},

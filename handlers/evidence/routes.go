@@ -81,11 +81,21 @@ func matches(pattern, path string) bool {
 		switch {
 		case strings.HasSuffix(name, "...}"):
 			return path != ""
-		case strings.HasPrefix(name, "{") && element == "", !strings.HasPrefix(name, "{") && name != element, more != more2:
+		case !fits(name, element), more != more2:
 			return false
 		case !more:
 			return true
 		}
 		pattern, path = rest, path2
 	}
+}
+
+// fits reports whether an element of a path is one of a pattern, which is a text,
+// or a name in braces that stands for a text, with or without an ending.
+func fits(name, element string) bool {
+	_, ending, any := strings.Cut(name, "}")
+	if !any {
+		return name == element
+	}
+	return len(element) > len(ending) && strings.HasSuffix(element, ending)
 }
