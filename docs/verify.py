@@ -169,6 +169,7 @@ def parse(b, name):
 HEAD = {"origin": str, "tree_size": int, "root": str}
 PERIOD = {"from": str, "to": str}
 MANIFEST = {"schema": str, "pack_id": str, "generator": str, "period": PERIOD, "full": bool, "logs": [{**HEAD, "folder": str}],
+            "samples?": [{"population": str, "n": int, "seed": str}],
             "files": [{"path": str, "size": int, "sha256": str, "media_type": str}]}
 ENVELOPE = {"payload": str, "payloadType": str, "signatures": [{"keyid": str, "sig": str}]}
 LOG = {**HEAD, "first": int, "next": int, "segments": [int], "left": [str], "right": [str], "proofs": [{"size": int, "hashes": [str]}],

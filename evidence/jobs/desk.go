@@ -72,6 +72,7 @@ func (d *Desk) Order(o Order, by Actor) (Job, error) {
 	if err := o.check(now); err != nil {
 		return Job{}, err
 	}
+	o.From, o.To = o.From.UTC(), o.To.UTC()
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // never fails
 	j := &Job{ID: hex.EncodeToString(id[:]), State: Waiting, Order: o, Actor: by, Ordered: now}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-soc2/caddy-soc2/audit/tiles"
 	"github.com/caddy-soc2/caddy-soc2/evidence/jobs"
 	"github.com/caddy-soc2/caddy-soc2/evidence/pack"
 	"github.com/caddy-soc2/caddy-soc2/evidence/population"
@@ -84,10 +85,15 @@ func sendPack(w http.ResponseWriter, r *http.Request, desk *jobs.Desk, id string
 	readingOf(r).pack(&j)
 	h := w.Header()
 	secure(h)
+	etag := `"` + j.SHA256 + `"`
+	h.Set("ETag", etag)
+	if tiles.Matches(r.Header.Values("If-None-Match"), etag) {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
 	h.Set("Content-Type", typeZip)
 	h.Set("Content-Length", strconv.FormatInt(j.Bytes, 10))
 	h.Set("Content-Disposition", fmt.Sprintf(`attachment; filename="%s"`, fileName(&j.Order)))
-	h.Set("ETag", `"`+j.SHA256+`"`)
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
 		return
