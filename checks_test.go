@@ -52,6 +52,12 @@ func newChecked(t *testing.T) *checked {
 		t.Fatal(err)
 	}
 	c := &checked{t: t, dir: dir, socket: dir + "/admin.sock", https: freePort(t), plain: freePort(t), bare: freePort(t), ticket: "CHG-1"}
+	before := caddy.DefaultAdminListen
+	t.Cleanup(func() {
+		if caddy.DefaultAdminListen != before { // else nobody has to wait for those who still read it
+			caddy.DefaultAdminListen = before
+		}
+	})
 	t.Cleanup(func() { _ = caddy.Stop(); _ = os.RemoveAll(dir) })
 	c.healthy.Store(true)
 	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -62,8 +68,6 @@ func newChecked(t *testing.T) *checked {
 	t.Cleanup(up.Close)
 	c.upstream = strings.TrimPrefix(up.URL, "http://")
 	c.base = c.document()
-	before := caddy.DefaultAdminListen
-	t.Cleanup(func() { caddy.DefaultAdminListen = before })
 	c.config = c.base
 	if err := caddy.Load(c.text(c.base), true); err != nil {
 		t.Fatal(err)

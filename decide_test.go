@@ -197,7 +197,7 @@ func TestChangeThatWeakensIsTriagedByItsConfiguration(t *testing.T) {
 func TestAcceptedRiskExpires(t *testing.T) {
 	c := newChecked(t)
 	c.await("BKP-001", time.Time{}, controls.Fail)
-	until := time.Now().Add(1500 * time.Millisecond).UTC()
+	until := time.Now().Add(6 * time.Second).UTC()
 	status, b := c.ask(http.MethodPost, "/exceptions", fmt.Sprintf(`{"check":"BKP-001","reason":"snapshots of the disk","owner":"platform","approved_by":"carol","until":%q}`, until.Format(time.RFC3339Nano)))
 	if status != http.StatusOK {
 		t.Fatalf("%d %s", status, b)

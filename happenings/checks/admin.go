@@ -117,8 +117,14 @@ type ExceptionList struct {
 	Exceptions []controls.AcceptedState `json:"exceptions"` // newest first
 }
 
-// Exceptions lists the accepted risks as they are at a time.
-func Exceptions(now time.Time) *ExceptionList { return shared.exceptions(now) }
+// Exceptions lists the accepted risks as they were at the last run of the checks,
+// or before the first as they are.
+func Exceptions() *ExceptionList {
+	if report := shared.report.Load(); report != nil {
+		return shared.exceptions(report.Time)
+	}
+	return shared.exceptions(time.Now())
+}
 
 func (w *watcher) exceptions(now time.Time) *ExceptionList {
 	list := &ExceptionList{Notice: controls.Notice, Time: now.UTC(), Exceptions: w.tally.Accepted(now)}
