@@ -28,6 +28,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -130,7 +131,7 @@ type App struct {
 	changes    *changes.Watch
 	tls        tlsState
 	monitor    *checks.Monitor
-	desk       *jobs.Desk
+	desk       atomic.Pointer[jobs.Desk] // requests may ask for it while the app stops
 	deskDir    string
 	schedule   *schedule.Schedule
 }

@@ -47,16 +47,16 @@ func (a *App) openDesk() error {
 		return err
 	}
 	d, _ := v.(sharedDesk)
-	a.desk, a.deskDir = d.Desk, dir
+	a.deskDir = dir
+	a.desk.Store(d.Desk)
 	return nil
 }
 
 // leaveDesk leaves the desk. The last configuration to leave closes it.
 func (a *App) leaveDesk() error {
-	if a.desk == nil {
+	if a.desk.Swap(nil) == nil {
 		return nil
 	}
-	a.desk = nil
 	_, err := desks.Delete(a.deskDir)
 	return err
 }
@@ -102,7 +102,7 @@ func reportPack(err error) {
 }
 
 // Packs implements evidence.PackMaker: where packs are ordered.
-func (a *App) Packs() *jobs.Desk { return a.desk }
+func (a *App) Packs() *jobs.Desk { return a.desk.Load() }
 
 var (
 	_ evidence.PackMaker = (*App)(nil)

@@ -6,6 +6,9 @@ import (
 	"hash/crc32"
 	"io"
 	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
 )
 
 // small is a container with two files.
@@ -96,6 +99,29 @@ func FuzzDecode(f *testing.F) {
 		var l Log
 		if decode(b, &l) == nil && l.Validate() == nil && l.First > l.Next {
 			t.Error("a log that ends before it begins is taken")
+		}
+	})
+}
+
+func FuzzSampleRow(f *testing.F) {
+	record := []byte(`{"v":1,"seq":0,"pos":0,"time":"2026-01-01T00:00:00.000000000Z","kind":"log.open","clean":true,"crc":"00000000"}`)
+	p := Period{From: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), To: time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)}
+	table, err := NewSampleTable("process_events", p)
+	if err != nil {
+		f.Fatal(err)
+	}
+	other := tlog.RecordHash([]byte("another record"))
+	root := tlog.NodeHash(tlog.RecordHash(record), other)
+	good, err := table.Row(0, record, []tlog.Hash{other})
+	if err != nil || table.check(good, 0, record, 2, root) != nil {
+		f.Fatalf("%v: the row %q is refused", err, good)
+	}
+	f.Add(good)
+	f.Add(append(bytes.TrimSuffix(good, []byte("\r\n")), " \r\n"...))
+	f.Add([]byte("0,\r\n"))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		if table.check(line, 0, record, 2, root) == nil && !bytes.Equal(line, good) {
+			t.Errorf("%q is taken, too", line)
 		}
 	})
 }

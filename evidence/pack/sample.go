@@ -264,27 +264,9 @@ func (c *logCheck) sample(d *Drawn) error {
 	if line, err := readRow(in); err != nil || !bytes.Equal(line, header) {
 		return c.v.stop("%s: its first line does not have the names of the columns", path)
 	}
-	root, err := tlog.ParseHash(c.log.Root)
-	if err != nil {
-		return err
-	}
 	for _, seq := range d.Seqs {
-		record, err := raw.next()
-		if err == nil && record == nil {
-			err = errors.New("it ends before it")
-		}
-		if err == nil {
-			err = segment.Check(record, seq)
-		}
-		if err != nil {
-			return c.v.stop("%s: record %d, which the sample has, is not there: %v", records, seq, err)
-		}
-		line, err := readRow(in)
-		if err == nil {
-			err = table.check(line, seq, record, c.log.Size, root)
-		}
-		if err != nil {
-			return c.v.stop("%s: the row of record %d: %v", path, seq, err)
+		if err := c.sampled(table, path, seq, in, raw); err != nil {
+			return err
 		}
 	}
 	if _, err := in.ReadByte(); !errors.Is(err, io.EOF) {
@@ -292,6 +274,33 @@ func (c *logCheck) sample(d *Drawn) error {
 	}
 	if record, err := raw.next(); err != nil || record != nil {
 		return c.v.stop("%s: it has a record that was not drawn", records)
+	}
+	return nil
+}
+
+// sampled checks the next row and the next record of a sample, which are of a
+// record that was drawn.
+func (c *logCheck) sampled(table *SampleTable, path string, seq int64, in *bufio.Reader, raw *lines) error {
+	record, err := raw.next()
+	if err == nil && record == nil {
+		err = errors.New("it ends before it")
+	}
+	if err == nil {
+		err = segment.Check(record, seq)
+	}
+	if err != nil {
+		return c.v.stop("%s: record %d, which the sample has, is not there: %v", raw.name, seq, err)
+	}
+	root, err := tlog.ParseHash(c.log.Root)
+	if err != nil {
+		return err
+	}
+	line, err := readRow(in)
+	if err == nil {
+		err = table.check(line, seq, record, c.log.Size, root)
+	}
+	if err != nil {
+		return c.v.stop("%s: the row of record %d: %v", path, seq, err)
 	}
 	return nil
 }
@@ -311,7 +320,7 @@ func (t *SampleTable) check(line []byte, seq int64, record []byte, size int64, r
 		return errors.New("it is cut off")
 	}
 	var proof tlog.RecordProof
-	for _, text := range strings.Fields(string(rest)) {
+	for text := range strings.FieldsSeq(string(rest)) {
 		h, err := tlog.ParseHash(text)
 		if err != nil {
 			return errors.New("its proof is malformed")
