@@ -539,13 +539,30 @@ class Track:
     def __init__(self):
         self.state = self.last = "unknown"
         self.since = self.start = ""
-        self.ns, self.moves = {}, 0
+        self.ns, self.moves, self.spans = {}, 0, []
 
     def until(self, a, at):
         begin, end = max(self.since, a.start), min(at, a.end)
         if begin < end:
             self.ns[self.state] = self.ns.get(self.state, 0) + nanos(end) - nanos(begin)
             self.since = end
+            self.spans.append((begin, end, self.state))
+
+    def rewind(self, a, at):
+        """The clock was set back: what was counted by a clock that was ahead is not."""
+        if self.since <= at:
+            return
+        while self.spans and self.spans[-1][1] > at:
+            begin, end, state = self.spans.pop()
+            self.ns[state] -= nanos(end) - nanos(max(begin, at))
+            if self.ns[state] == 0:
+                del self.ns[state]
+            if begin < at:
+                self.spans.append((begin, at, state))
+        self.since = at
+        if at < a.end and self.state != self.last:
+            self.last, self.start = self.state, at
+            self.moves += at >= a.start
 
     def become(self, a, at, state):
         self.until(a, at)
@@ -661,7 +678,7 @@ class Account:
         self.records, self.kinds, self.gaps, self.days = 0, {}, [], {}
         self.requests = {"total": 0, "bytes": 0, "authenticated": 0, "by": {n: {} for n in [*TABLES, "status"]}}
         self.found = {p["name"]: {"count": 0, "first_seq": None, "last_seq": None} for p in populations}
-        self.checks, self.meta, self.upstreams, self.keys = {}, {}, {}, []
+        self.checks, self.meta, self.ahead, self.upstreams, self.keys = {}, {}, {}, {}, []
         self.rollups, self.counted = {"segments": 0, "records": 0, "requests": 0}, set()
         self.lost = dict.fromkeys(("gaps", "lost", "refused", "served", "late"), 0)
         self.seen, self.before, self.closed, self.why = False, "", "", ""
@@ -681,6 +698,14 @@ class Account:
         if self.why:
             self.gap(self.before, at, self.why)
         self.why = ""
+
+    def rewind(self, at):
+        for id_, t in self.checks.items():
+            if at < self.end and t.since > at:
+                self.meta.setdefault(id_, {}).update(self.ahead[id_])
+            t.rewind(self, at)
+        for t in self.upstreams.values():
+            t.rewind(self, at)
 
     def down(self, at):
         for t in [*self.checks.values(), *self.upstreams.values()]:
@@ -736,10 +761,11 @@ class Account:
             self.reviews.take(seq, at, kind, r)
         if kind == "check.transition":
             self.checks.setdefault(r["check"], Track()).become(self, at, r.get("after", ""))
+            self.ahead[r["check"]] = {"severity": r.get("severity", ""), "criteria": r.get("criteria", []),
+                                      "exception": r.get("exception", ""), "definition": r.get("definition", "")}
             if at < self.end:
                 c = self.meta.setdefault(r["check"], {})
-                c.update(severity=r.get("severity", ""), criteria=r.get("criteria", []), exception=r.get("exception", ""),
-                         definition=r.get("definition", ""))
+                c.update(self.ahead[r["check"]])
                 if r.get("after") == "fail" and at >= self.start:
                     c.setdefault("first_fail", at)
                     c["last_fail"] = at
@@ -750,12 +776,15 @@ class Account:
             keys = [r.get("key", ""), *r.get("also", [])]
             if not self.keys or self.keys[-1]["keys"] != keys:
                 self.keys.append({"seq": seq, "keys": keys})
+            self.rewind(at)
             if self.closed:
                 self.gap(self.closed, at, "the log was closed")
             elif self.before and not r.get("clean"):
                 self.gap(self.before, at, "the log was not closed in order")
-                self.down(self.before)
+                self.down(min(self.before, at))
             self.closed = ""
+        elif kind == "log.clock":
+            self.rewind(at)
         elif kind == "log.close":
             self.closed = at
             self.down(at)
@@ -789,7 +818,9 @@ class Account:
                 self.gap(end, self.end, f"the log had {size} records when the pack was made")
         checks = {}
         for id_, track in self.checks.items():
-            c = {"severity": "", "criteria": None, "definition": "", **self.meta.get(id_, {}), **track.finish(self, end)}
+            if id_ not in self.meta:
+                continue  # it was first made after the period
+            c = {**self.meta[id_], **track.finish(self, end)}
             thousandths = c["ns"].get("fail", 0) // 60_000_000
             c["failing_minutes"] = f"{thousandths // 1000}.{thousandths % 1000:03d}"
             if not c.get("exception"):
@@ -921,8 +952,11 @@ class Log:
         return self.pack.json(self.use(name))
 
     def hash(self, text):
-        h = base64.b64decode(text, validate=True)
-        if len(h) != 32:
+        try:
+            h = base64.b64decode(text, validate=True)
+        except ValueError:
+            h = b""
+        if len(h) != 32 or base64.b64encode(h).decode() != text:
             raise Bad(f"{self.folder}log.json: {text!r} is no hash")
         return h
 
@@ -1299,7 +1333,7 @@ def verify(name, keys):
     used.add("checks/definitions.ndjson")
     mapping = pinned(pack, "criteria/mapping.json", CRITERIA, used)
     if next(f["sha256"] for f in m["files"] if f["path"] == "checks/definitions.ndjson") not in CATALOGUES:
-        unchecked.append("checks/definitions.ndjson has not the checks of a version that this program knows: one without results may be missing")
+        unchecked.append("checks/definitions.ndjson has not the checks of a version that this program knows: one without results may be missing, or be another")
     checks, sums = [], {}
     for line in pack.lines("checks/definitions.ndjson"):
         d = parse(line[:-1], "checks/definitions.ndjson")

@@ -367,3 +367,60 @@ func TestTimeStampsAreOfHeadsOfTheLogAndNothingElse(t *testing.T) {
 		reject(t, d.insider(), "no such file", s)
 	}
 }
+
+// TestAClockThatWasAheadHidesNoFailure: what it counted is taken back.
+func TestAClockThatWasAheadHidesNoFailure(t *testing.T) {
+	const ahead = 8 * 365 * 24 * time.Hour
+	for name, jump := range map[string]func(s *site){
+		"between two processes": func(s *site) {
+			right := s.now
+			s.close()
+			s.pass(ahead)
+			s.open()
+			s.check("TLS-001", "pass")
+			s.close()
+			s.now = right.Add(time.Minute)
+			s.open()
+		},
+		"in a crash": func(s *site) {
+			s.pass(ahead)
+			s.check("TLS-001", "warn")
+			s.close()
+			s.now = s.now.Add(-ahead + time.Minute)
+			s.open()
+		},
+		"in a process": func(s *site) {
+			s.pass(ahead)
+			s.check("TLS-001", "fail")
+			s.added = 19 // the next is waited for
+			s.request(200, false, false)
+			s.pass(-ahead + time.Minute)
+			s.added = 19
+			s.request(200, false, false)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, "edge-1/soc2")
+			s.open()
+			s.check("TLS-001", "pass")
+			s.pass(50 * time.Hour)
+			s.request(200, false, false)
+			jump(s)
+			s.check("TLS-001", "fail")
+			s.pass(90 * time.Minute)
+			s.check("TLS-001", "pass")
+			s.pass(24 * time.Hour)
+			s.close()
+			for _, full := range []bool{true, false} {
+				f := agree(t, s, full)
+				c, total := f.Checks["TLS-001"], int64(0)
+				for _, ns := range c.NS {
+					total += ns
+				}
+				if c.FailingMinutes != "90.000" || c.State != "pass" || c.NS["pass"] == 0 || total != (24*time.Hour).Nanoseconds() {
+					t.Errorf("full %t: %+v", full, c)
+				}
+			}
+		})
+	}
+}
