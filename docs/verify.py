@@ -1260,6 +1260,8 @@ def pinned(pack, name, versions, used):
     used.add(name)
     b = pack.bytes(name)
     version = parse(b, name).get("version")
+    if type(version) is not int:
+        raise Bad(f"{name}: its version is not a number")
     if version not in versions:
         raise CannotTell(f"{name} is of version {version}, which this program does not know")
     if hashlib.sha256(b).hexdigest() != versions[version]:

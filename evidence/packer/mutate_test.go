@@ -22,7 +22,7 @@ import (
 // TestVerifiersAgreeOnPacksDoctoredAtRandom: who holds the key changes something
 // somewhere and signs. No verifier takes it, and both say the same.
 func TestVerifiersAgreeOnPacksDoctoredAtRandom(t *testing.T) {
-	rounds := 30
+	rounds := 20
 	if n, err := strconv.Atoi(os.Getenv("SOC2_MUTATIONS")); err == nil {
 		rounds = n
 	}
