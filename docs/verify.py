@@ -842,7 +842,8 @@ class Segments:
     SIMPLE = {"method": "request.method", "proto": "request.proto", "tls": "tls.version", "access": "access.outcome",
               "limit": "limit.outcome", "cache": "cache", "end": "response.end"}
 
-    def __init__(self, log):
+    def __init__(self, log, period):
+        self.period = [nanos(stored(period[k])) for k in ("from", "to")]
         self.log, self.starts, self.open, self.done = log, list(log["segments"]), None, {}
         self.told, self.covered, self.requests, self.all = set(), 0, 0, 0
 
@@ -894,6 +895,7 @@ class Segments:
             return
         if s["hidden"]:
             wrong = [k for k, n in kinds.items() if k not in REQUEST_KINDS and s["kinds"].get(k, 0) != n]
+            wrong += self.refused(said, kinds, r.get("requests", {}), s["requests"])
             if sum(kinds.values()) == said["records"]:
                 if sum(n - s["kinds"].get(k, 0) for k, n in kinds.items()) != s["hidden"]:
                     wrong.append("kinds")
@@ -914,6 +916,20 @@ class Segments:
             problems.append(f"rollup record {seq}: {', '.join(wrong)} is not what the records {said['first']} to {s['end'] - 1} give")
 
 
+    def refused(self, said, kinds, theirs, mine):
+        """Of denied and limited requests all are given, if the segment surely is in the period."""
+        longest = max([2 * int(n) for n in theirs.get("duration_ns", {})], default=0) + 24 * 3600 * 10**9
+        inside = (not kinds.get("log.clock") and nanos(said["from"]) - longest >= self.period[0]
+                  and nanos(said["to"]) + longest < self.period[1])
+        wrong = []
+        for name, values in EXACT.items():
+            for value in values if not theirs.get("other", {}).get(name) else ():
+                n, given = theirs.get(name, {}).get(value, 0), mine[name].get(value, 0)
+                if n < given or inside and n > given:
+                    wrong.append(f"requests.{name}.{value}")
+        return wrong
+
+
 # --- one log ---------------------------------------------------------------------------------
 
 class Log:
@@ -927,14 +943,14 @@ class Log:
         if not 0 <= at <= log["next"] <= log["tree_size"]:
             raise Bad(f"{self.folder}log.json: its numbers do not fit together")
         for p in log["pieces"]:
-            if p["first"] != at or p["count"] < 1:
+            if p["first"] != at or p["count"] < 1 or p["form"] == "records" and "why" in p:
                 raise Bad(f"{self.folder}log.json: record {at} is missing")
             at += p["count"]
         if at != log["next"] or log["segments"] != sorted(set(log["segments"])):
             raise Bad(f"{self.folder}log.json: records {at} to {log['next'] - 1} are missing, or its segments are not in order")
         self.known = []
         self.checkpoints()
-        self.tree, self.segments = Tree(), Segments(log)
+        self.tree, self.segments = Tree(), Segments(log, manifest["period"])
         self.rows = {p["name"]: Rows(pack, self.folder, p, p["name"] != "requests")
                      for p in populations if p["name"] != "requests" or manifest["full"]}
         if not {s["population"] for s in manifest.get("samples", [])} <= {p["name"] for p in populations}:
@@ -1097,7 +1113,7 @@ class Log:
             hidden = self.hidden - self.unreadable
             self.bounds(said, f, hidden, self.segments.all + self.segments.requests)
             unchecked.append(f"{f['origin']}: {hidden} records are there by their hashes only; what was counted of requests adds up, but follows "
-                             f"from raw records, and may be less than they give; of {hidden - self.segments.covered} of them no rollup record tells the kinds")
+                             f"from raw records, and may be less than they give, as may be denied and limited ones where no rollup record shows it; of {hidden - self.segments.covered} of them no rollup record tells the kinds")
             for name in ("records", "requests", "days"):
                 f[name] = said[name]
             f["kinds"] = {**{k: n for k, n in f["kinds"].items() if k not in REQUEST_KINDS},

@@ -424,3 +424,28 @@ func TestAClockThatWasAheadHidesNoFailure(t *testing.T) {
 		})
 	}
 }
+
+// TestWithoutRawRecordsADenialIsNotLeftOut: the rollup record of its segment
+// counts it.
+func TestWithoutRawRecordsADenialIsNotLeftOut(t *testing.T) {
+	s := newSite(t, "edge-1/soc2").period(start, start.AddDate(0, 0, 10)).days()
+	s.open()
+	s.pass(7 * 24 * time.Hour)
+	s.request(200, false, false)
+	s.close()
+	b := s.make(false)
+	agree(t, s, false)
+	d := doctor(t, s, b)
+	var gone struct {
+		Seq  int64
+		Time string
+	}
+	d.lines(d.one("known/"), func(l []string) []string {
+		i := slices.IndexFunc(l, func(line string) bool { return strings.Contains(line, `"status":403`) && strings.Contains(line, `"time":"2026-01-03T`) })
+		if err := json.Unmarshal([]byte(l[i]), &gone); err != nil {
+			t.Fatal(err)
+		}
+		return slices.Delete(l, i, i+1)
+	})
+	reject(t, d.insider(), "requests with the status 403", s)
+}
