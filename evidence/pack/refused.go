@@ -33,7 +33,7 @@ func (k *rollupCheck) refused(said *rollup.Rollup, kinds map[string]int64, c *ta
 	if c.members.Requests != nil && json.Unmarshal(c.members.Requests, &ours) != nil {
 		return ""
 	}
-	inside := kinds["log.clock"] == 0 && theirs.inside(said, k.period)
+	inside := kinds["log.clock"] == 0 && kinds["log.open"] == 0 && said.From <= said.To && theirs.inside(said, k.period)
 	for _, name := range []string{"access", "limit", "status"} {
 		if theirs.Other[name] > 0 {
 			continue // it does not tell all
