@@ -169,6 +169,7 @@ def parse(b, name):
 HEAD = {"origin": str, "tree_size": int, "root": str}
 PERIOD = {"from": str, "to": str}
 MANIFEST = {"schema": str, "pack_id": str, "generator": str, "period": PERIOD, "full": bool, "logs": [{**HEAD, "folder": str}],
+            "samples?": [{"population": str, "n": int, "seed": str}],
             "files": [{"path": str, "size": int, "sha256": str, "media_type": str}]}
 ENVELOPE = {"payload": str, "payloadType": str, "signatures": [{"keyid": str, "sig": str}]}
 LOG = {**HEAD, "first": int, "next": int, "segments": [int], "left": [str], "right": [str], "proofs": [{"size": int, "hashes": [str]}],
@@ -919,7 +920,7 @@ class Segments:
     def refused(self, said, kinds, theirs, mine):
         """Of denied and limited requests all are given, if the segment surely is in the period."""
         longest = max([2 * int(n) for n in theirs.get("duration_ns", {})], default=0) + 24 * 3600 * 10**9
-        inside = (not kinds.get("log.clock") and nanos(said["from"]) - longest >= self.period[0]
+        inside = (not kinds.get("log.clock") and not kinds.get("log.open") and said["from"] <= said["to"] and nanos(said["from"]) - longest >= self.period[0]
                   and nanos(said["to"]) + longest < self.period[1])
         wrong = []
         for name, values in EXACT.items():
