@@ -263,7 +263,7 @@ func runReconcile(cmd *cobra.Command, args []string) (int, error) {
 	if err != nil {
 		return 2, err
 	}
-	o := reconcile.Options{Log: log, Period: opt.Period, Upstreams: map[string]int64{}}
+	o := reconcile.Options{Log: log, Period: opt.Period, Tolerant: opt.Tolerant, Upstreams: map[string]int64{}}
 	o.Files, _ = cmd.Flags().GetStringArray("access-log")
 	counts, _ := cmd.Flags().GetStringArray("upstream")
 	for _, text := range counts {

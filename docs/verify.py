@@ -540,13 +540,30 @@ class Track:
     def __init__(self):
         self.state = self.last = "unknown"
         self.since = self.start = ""
-        self.ns, self.moves = {}, 0
+        self.ns, self.moves, self.spans = {}, 0, []
 
     def until(self, a, at):
         begin, end = max(self.since, a.start), min(at, a.end)
         if begin < end:
             self.ns[self.state] = self.ns.get(self.state, 0) + nanos(end) - nanos(begin)
             self.since = end
+            self.spans.append((begin, end, self.state))
+
+    def rewind(self, a, at):
+        """The clock was set back: what was counted by a clock that was ahead is not."""
+        if self.since <= at:
+            return
+        while self.spans and self.spans[-1][1] > at:
+            begin, end, state = self.spans.pop()
+            self.ns[state] -= nanos(end) - nanos(max(begin, at))
+            if self.ns[state] == 0:
+                del self.ns[state]
+            if begin < at:
+                self.spans.append((begin, at, state))
+        self.since = at
+        if at < a.end and self.state != self.last:
+            self.last, self.start = self.state, at
+            self.moves += at >= a.start
 
     def become(self, a, at, state):
         self.until(a, at)
@@ -662,7 +679,7 @@ class Account:
         self.records, self.kinds, self.gaps, self.days = 0, {}, [], {}
         self.requests = {"total": 0, "bytes": 0, "authenticated": 0, "by": {n: {} for n in [*TABLES, "status"]}}
         self.found = {p["name"]: {"count": 0, "first_seq": None, "last_seq": None} for p in populations}
-        self.checks, self.meta, self.upstreams, self.keys = {}, {}, {}, []
+        self.checks, self.meta, self.ahead, self.upstreams, self.keys = {}, {}, {}, {}, []
         self.rollups, self.counted = {"segments": 0, "records": 0, "requests": 0}, set()
         self.lost = dict.fromkeys(("gaps", "lost", "refused", "served", "late"), 0)
         self.seen, self.before, self.closed, self.why = False, "", "", ""
@@ -682,6 +699,14 @@ class Account:
         if self.why:
             self.gap(self.before, at, self.why)
         self.why = ""
+
+    def rewind(self, at):
+        for id_, t in self.checks.items():
+            if at < self.end and t.since > at:
+                self.meta.setdefault(id_, {}).update(self.ahead[id_])
+            t.rewind(self, at)
+        for t in self.upstreams.values():
+            t.rewind(self, at)
 
     def down(self, at):
         for t in [*self.checks.values(), *self.upstreams.values()]:
@@ -737,10 +762,11 @@ class Account:
             self.reviews.take(seq, at, kind, r)
         if kind == "check.transition":
             self.checks.setdefault(r["check"], Track()).become(self, at, r.get("after", ""))
+            self.ahead[r["check"]] = {"severity": r.get("severity", ""), "criteria": r.get("criteria", []),
+                                      "exception": r.get("exception", ""), "definition": r.get("definition", "")}
             if at < self.end:
                 c = self.meta.setdefault(r["check"], {})
-                c.update(severity=r.get("severity", ""), criteria=r.get("criteria", []), exception=r.get("exception", ""),
-                         definition=r.get("definition", ""))
+                c.update(self.ahead[r["check"]])
                 if r.get("after") == "fail" and at >= self.start:
                     c.setdefault("first_fail", at)
                     c["last_fail"] = at
@@ -751,12 +777,15 @@ class Account:
             keys = [r.get("key", ""), *r.get("also", [])]
             if not self.keys or self.keys[-1]["keys"] != keys:
                 self.keys.append({"seq": seq, "keys": keys})
+            self.rewind(at)
             if self.closed:
                 self.gap(self.closed, at, "the log was closed")
             elif self.before and not r.get("clean"):
                 self.gap(self.before, at, "the log was not closed in order")
-                self.down(self.before)
+                self.down(min(self.before, at))
             self.closed = ""
+        elif kind == "log.clock":
+            self.rewind(at)
         elif kind == "log.close":
             self.closed = at
             self.down(at)
@@ -790,7 +819,9 @@ class Account:
                 self.gap(end, self.end, f"the log had {size} records when the pack was made")
         checks = {}
         for id_, track in self.checks.items():
-            c = {"severity": "", "criteria": None, "definition": "", **self.meta.get(id_, {}), **track.finish(self, end)}
+            if id_ not in self.meta:
+                continue  # it was first made after the period
+            c = {**self.meta[id_], **track.finish(self, end)}
             thousandths = c["ns"].get("fail", 0) // 60_000_000
             c["failing_minutes"] = f"{thousandths // 1000}.{thousandths % 1000:03d}"
             if not c.get("exception"):
@@ -812,7 +843,8 @@ class Segments:
     SIMPLE = {"method": "request.method", "proto": "request.proto", "tls": "tls.version", "access": "access.outcome",
               "limit": "limit.outcome", "cache": "cache", "end": "response.end"}
 
-    def __init__(self, log):
+    def __init__(self, log, period):
+        self.period = [nanos(stored(period[k])) for k in ("from", "to")]
         self.log, self.starts, self.open, self.done = log, list(log["segments"]), None, {}
         self.told, self.covered, self.requests, self.all = set(), 0, 0, 0
 
@@ -864,6 +896,7 @@ class Segments:
             return
         if s["hidden"]:
             wrong = [k for k, n in kinds.items() if k not in REQUEST_KINDS and s["kinds"].get(k, 0) != n]
+            wrong += self.refused(said, kinds, r.get("requests", {}), s["requests"])
             if sum(kinds.values()) == said["records"]:
                 if sum(n - s["kinds"].get(k, 0) for k, n in kinds.items()) != s["hidden"]:
                     wrong.append("kinds")
@@ -884,6 +917,20 @@ class Segments:
             problems.append(f"rollup record {seq}: {', '.join(wrong)} is not what the records {said['first']} to {s['end'] - 1} give")
 
 
+    def refused(self, said, kinds, theirs, mine):
+        """Of denied and limited requests all are given, if the segment surely is in the period."""
+        longest = max([2 * int(n) for n in theirs.get("duration_ns", {})], default=0) + 24 * 3600 * 10**9
+        inside = (not kinds.get("log.clock") and not kinds.get("log.open") and said["from"] <= said["to"] and nanos(said["from"]) - longest >= self.period[0]
+                  and nanos(said["to"]) + longest < self.period[1])
+        wrong = []
+        for name, values in EXACT.items():
+            for value in values if not theirs.get("other", {}).get(name) else ():
+                n, given = theirs.get(name, {}).get(value, 0), mine[name].get(value, 0)
+                if n < given or inside and n > given:
+                    wrong.append(f"requests.{name}.{value}")
+        return wrong
+
+
 # --- one log ---------------------------------------------------------------------------------
 
 class Log:
@@ -897,14 +944,14 @@ class Log:
         if not 0 <= at <= log["next"] <= log["tree_size"]:
             raise Bad(f"{self.folder}log.json: its numbers do not fit together")
         for p in log["pieces"]:
-            if p["first"] != at or p["count"] < 1:
+            if p["first"] != at or p["count"] < 1 or p["form"] == "records" and "why" in p:
                 raise Bad(f"{self.folder}log.json: record {at} is missing")
             at += p["count"]
         if at != log["next"] or log["segments"] != sorted(set(log["segments"])):
             raise Bad(f"{self.folder}log.json: records {at} to {log['next'] - 1} are missing, or its segments are not in order")
         self.known = []
         self.checkpoints()
-        self.tree, self.segments = Tree(), Segments(log)
+        self.tree, self.segments = Tree(), Segments(log, manifest["period"])
         self.rows = {p["name"]: Rows(pack, self.folder, p, p["name"] != "requests")
                      for p in populations if p["name"] != "requests" or manifest["full"]}
         if not {s["population"] for s in manifest.get("samples", [])} <= {p["name"] for p in populations}:
@@ -922,8 +969,11 @@ class Log:
         return self.pack.json(self.use(name))
 
     def hash(self, text):
-        h = base64.b64decode(text, validate=True)
-        if len(h) != 32:
+        try:
+            h = base64.b64decode(text, validate=True)
+        except ValueError:
+            h = b""
+        if len(h) != 32 or base64.b64encode(h).decode() != text:
             raise Bad(f"{self.folder}log.json: {text!r} is no hash")
         return h
 
@@ -1064,7 +1114,7 @@ class Log:
             hidden = self.hidden - self.unreadable
             self.bounds(said, f, hidden, self.segments.all + self.segments.requests)
             unchecked.append(f"{f['origin']}: {hidden} records are there by their hashes only; what was counted of requests adds up, but follows "
-                             f"from raw records, and may be less than they give; of {hidden - self.segments.covered} of them no rollup record tells the kinds")
+                             f"from raw records, and may be less than they give, as may be denied and limited ones where no rollup record shows it; of {hidden - self.segments.covered} of them no rollup record tells the kinds")
             for name in ("records", "requests", "days"):
                 f[name] = said[name]
             f["kinds"] = {**{k: n for k, n in f["kinds"].items() if k not in REQUEST_KINDS},
@@ -1227,6 +1277,8 @@ def pinned(pack, name, versions, used):
     used.add(name)
     b = pack.bytes(name)
     version = parse(b, name).get("version")
+    if type(version) is not int:
+        raise Bad(f"{name}: its version is not a number")
     if version not in versions:
         raise CannotTell(f"{name} is of version {version}, which this program does not know")
     if hashlib.sha256(b).hexdigest() != versions[version]:
@@ -1300,7 +1352,7 @@ def verify(name, keys):
     used.add("checks/definitions.ndjson")
     mapping = pinned(pack, "criteria/mapping.json", CRITERIA, used)
     if next(f["sha256"] for f in m["files"] if f["path"] == "checks/definitions.ndjson") not in CATALOGUES:
-        unchecked.append("checks/definitions.ndjson has not the checks of a version that this program knows: one without results may be missing")
+        unchecked.append("checks/definitions.ndjson has not the checks of a version that this program knows: one without results may be missing, or be another")
     checks, sums = [], {}
     for line in pack.lines("checks/definitions.ndjson"):
         d = parse(line[:-1], "checks/definitions.ndjson")

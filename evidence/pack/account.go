@@ -26,7 +26,8 @@ type Account struct {
 	listed    bool // the record before is of a population other than all requests
 	checks    map[string]*track
 	upstreams map[string]*track
-	meta      map[string]Check // newest of each check in the period
+	meta      map[string]Check // newest of each check before the end of the period
+	ahead     map[string]Check // newest of each check
 	spans     *spans           // of the one check that is followed; nil: all that there is is counted
 	cause     *Cause           // the record that is being added, if it can change a state
 
@@ -79,7 +80,7 @@ const (
 
 // NewAccount returns an account of a log for a period. sink may be nil.
 func NewAccount(l *Log, p Period, sink Sink) *Account {
-	a := &Account{period: p, sink: sink, checks: map[string]*track{}, upstreams: map[string]*track{}, meta: map[string]Check{}, segment: map[int64]bool{}}
+	a := &Account{period: p, sink: sink, checks: map[string]*track{}, upstreams: map[string]*track{}, meta: map[string]Check{}, ahead: map[string]Check{}, segment: map[int64]bool{}}
 	a.from, a.to = p.texts()
 	a.Heads, a.First, a.Next = l.Heads, l.First, l.Next
 	a.Kinds, a.Days, a.Populations = map[string]int64{}, map[string]Day{}, map[string]Count{}
@@ -296,6 +297,9 @@ func (a *Account) End() (Figures, error) {
 	}
 	a.Checks, a.Upstreams = map[string]Check{}, map[string]Timeline{}
 	for id, t := range a.checks {
+		if _, ok := a.meta[id]; !ok {
+			continue // it was first made after the period
+		}
 		line, err := t.end(a, end)
 		if err != nil {
 			return a.Figures, err

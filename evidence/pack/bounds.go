@@ -41,10 +41,9 @@ func (b *bounds) figures(said, given *Figures, hidden, most int64) {
 	b.check(q.Authenticated >= given.Requests.Authenticated && q.Authenticated <= q.Total, "requests.authenticated is not between what is given and all")
 	b.tables(q, &given.Requests)
 	b.days(said, given)
-	switch {
-	case q.Total == 0:
+	if q.Total == 0 {
 		b.check(p.First == nil && p.Last == nil, "populations.requests has a first record, but none")
-	default:
+	} else {
 		b.check(p.First != nil && p.Last != nil && said.First <= *p.First && *p.First <= *p.Last && *p.Last < said.Next, "populations.requests begins or ends outside of the pack")
 	}
 }

@@ -65,10 +65,17 @@ func (s *spans) end() error {
 	return s.fn(last)
 }
 
-// ended tells the last span, and the whole period if no record is about the
+// ended tells the spans, when the clock can take none back, and the whole period if no record is about the
 // check.
 func (s *spans) ended(a *Account) error {
-	if len(a.checks) == 0 {
+	for id := range a.Checks { // the one that is followed
+		for _, part := range a.checks[id].spans {
+			if err := s.add(part); err != nil {
+				return err
+			}
+		}
+	}
+	if len(a.Checks) == 0 {
 		x, err := nanos(a.from)
 		if err != nil {
 			return err

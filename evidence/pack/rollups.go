@@ -24,6 +24,7 @@ type rollupCheck struct {
 	done        map[int64]*tally
 	problems    []string
 	matched     map[int64]bool
+	period      Period
 	covered     int64 // records that are not there, and whose kinds a rollup record tells
 	requests    int64 // in segments whose rollup record tells how many
 	all         int64 // records, but those of such segments
@@ -39,7 +40,8 @@ type tally struct {
 	end     int64
 }
 
-func (k *rollupCheck) begin(l *Log) {
+func (k *rollupCheck) begin(l *Log, p Period) {
+	k.period = p
 	k.first, k.next, k.starts = l.First, l.Next, l.Segments
 	k.done, k.matched = map[int64]*tally{}, map[int64]bool{}
 }
@@ -138,6 +140,9 @@ func (k *rollupCheck) compareKinds(seq int64, said *rollup.Rollup, c *tally, fir
 			k.problems = append(k.problems, fmt.Sprintf("rollup record %d says that %d of the records %d to %d are of kind %s, but %d are there: records were left out",
 				seq, n, said.First, said.First+said.Records-1, kind, c.kinds[kind]))
 		}
+	}
+	if what := k.refused(said, kinds, c); what != "" {
+		k.problems = append(k.problems, fmt.Sprintf("rollup record %d says that the records %d to %d have %s", seq, said.First, said.First+said.Records-1, what))
 	}
 	if sum != said.Records {
 		return // it does not tell all kinds

@@ -2,6 +2,7 @@ package pack
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ type track struct {
 	from  string // since when that is
 	ns    map[string]int64
 	moves int64
+	spans []Span // that ns counts, in order
 
 	by *Cause // of the state that counts now; nil: no record says it
 }
@@ -38,10 +40,44 @@ func (t *track) until(a *Account, at string) error {
 	y, err := nanos(to)
 	t.ns[t.state] += y - x
 	t.since = to
-	if err == nil && a.spans != nil {
-		err = a.spans.add(Span{t.state, from, to, y - x, t.by})
+	if n := len(t.spans); n > 0 && t.spans[n-1].To == from && t.spans[n-1].State == t.state {
+		t.spans[n-1].To = to
+		t.spans[n-1].NS += y - x
+	} else {
+		t.spans = append(t.spans, Span{t.state, from, to, y - x, t.by})
 	}
 	return err
+}
+
+// rewind is told that the clock was set back: what was counted later than it says
+// now was counted by a clock that was ahead.
+func (t *track) rewind(a *Account, at string) error {
+	if t.since <= at {
+		return nil
+	}
+	for n := len(t.spans); n > 0 && t.spans[n-1].To > at; n-- {
+		s := &t.spans[n-1]
+		from := max(s.From, at)
+		x, err1 := nanos(from)
+		y, err2 := nanos(s.To)
+		if err := errors.Join(err1, err2); err != nil {
+			return err
+		}
+		if t.ns[s.State] -= y - x; t.ns[s.State] == 0 {
+			delete(t.ns, s.State)
+		}
+		if s.To, s.NS = from, s.NS-(y-x); s.From == from {
+			t.spans = t.spans[:n-1]
+		}
+	}
+	t.since = at
+	if at < a.to && t.state != t.last {
+		t.last, t.from = t.state, at
+		if at >= a.from {
+			t.moves++
+		}
+	}
+	return nil
 }
 
 // become takes up a state. A clock that was set back counts nothing twice.
@@ -122,6 +158,8 @@ type happening struct {
 func (a *Account) happened(seq int64, at, kind string, record []byte) error {
 	upstream, isUpstream := strings.CutPrefix(kind, "upstream.")
 	switch {
+	case kind == "log.clock":
+		return a.rewind(at)
 	case isUpstream, kind == "check.transition", kind == "log.open", kind == "log.gap", kind == "review.triage", kind == "review.exception":
 	case kind == "log.close":
 		a.closed, a.cause = at, &Cause{Seq: seq, Kind: kind}
@@ -179,13 +217,14 @@ func (a *Account) transition(at string, h *happening) error {
 	if err := t.become(a, at, h.After); err != nil {
 		return err
 	}
-	if at >= a.to {
-		return nil
-	}
 	c := a.meta[h.Check]
 	c.Severity, c.Criteria, c.Exception, c.Definition = h.Severity, h.Criteria, h.Exception, h.Definition
 	if c.Criteria == nil {
 		c.Criteria = []string{}
+	}
+	a.ahead[h.Check] = c
+	if at >= a.to {
+		return nil
 	}
 	if h.After == "fail" && at >= a.from {
 		if c.FirstFail == "" {
@@ -200,12 +239,15 @@ func (a *Account) transition(at string, h *happening) error {
 // open is a log.open record: no process wrote the log since it was closed or,
 // after a crash, since the record before.
 func (a *Account) open(at string, clean bool) error {
+	if err := a.rewind(at); err != nil {
+		return err
+	}
 	switch {
 	case a.closed != "":
 		a.gap(a.closed, at, "the log was closed")
 	case a.at != "" && !clean:
 		a.gap(a.before(), at, "the log was not closed in order")
-		if err := a.down(a.before()); err != nil {
+		if err := a.down(min(a.before(), at)); err != nil {
 			return err
 		}
 	}
@@ -218,6 +260,26 @@ func (a *Account) keys(seq int64, keys []string) {
 	if n := len(a.Keys); n == 0 || !slices.Equal(a.Keys[n-1].Keys, keys) {
 		a.Keys = append(a.Keys, KeyUse{seq, keys})
 	}
+}
+
+// rewind is told that the clock may have been set back.
+func (a *Account) rewind(at string) error {
+	for id, t := range a.checks {
+		if at < a.to && t.since > at {
+			c := a.ahead[id]
+			c.FirstFail, c.LastFail = a.meta[id].FirstFail, a.meta[id].LastFail
+			a.meta[id] = c
+		}
+		if err := t.rewind(a, at); err != nil {
+			return err
+		}
+	}
+	for _, t := range a.upstreams {
+		if err := t.rewind(a, at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // down makes all states unknown.

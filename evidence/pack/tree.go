@@ -83,7 +83,7 @@ func (l *Log) Validate() error {
 	}
 	at := l.First
 	for _, p := range l.Pieces {
-		if p.First != at || p.Count < 1 || p.Count > l.Next-at || p.Form != Raw && p.Form != Hashes {
+		if p.First != at || p.Count < 1 || p.Count > l.Next-at || p.Form != Hashes && (p.Form != Raw || p.Why != "") {
 			return fmt.Errorf("%s does not go on where the piece before it ends: record %d is missing", p.File, at)
 		}
 		at += p.Count

@@ -289,7 +289,7 @@ func (v *verifier) definitions() (list [][]byte, err error) {
 		list = append(list, line)
 	}
 	if sum := sha256.Sum256(b); !slices.Contains(catalogues, hex.EncodeToString(sum[:])) {
-		v.Unchecked = append(v.Unchecked, fmt.Sprintf("%s has not the checks of a version that this program knows: one without results may be missing", ChecksFile))
+		v.Unchecked = append(v.Unchecked, fmt.Sprintf("%s has not the checks of a version that this program knows: one without results may be missing, or be another", ChecksFile))
 	}
 	for _, f := range v.figures {
 		for id, c := range f.Checks {

@@ -61,7 +61,7 @@ func (v *verifier) log(e *LogEntry) error {
 	if err := c.account.Draw(v.manifest.Samples); err != nil {
 		return err
 	}
-	c.rollups.begin(&c.log)
+	c.rollups.begin(&c.log, c.v.manifest.Period)
 	if err := c.tables.Begin(); err != nil {
 		return err
 	}
@@ -334,7 +334,7 @@ func (c *logCheck) bound(f, said *Figures) {
 func (c *logCheck) unknowable(f, said *Figures) {
 	c.v.Unchecked = append(c.v.Unchecked,
 		fmt.Sprintf("%s: %d records are there by their hashes only; what was counted of requests (records, kinds of requests, requests, days, the population requests) adds up, "+
-			"but follows from raw records, and may be less than they give: ask for a pack with --full", c.log.Origin, c.hidden-c.missing))
+			"but follows from raw records, and may be less than they give; requests that were denied or limited may be left out where no rollup record shows it: ask for a pack with --full", c.log.Origin, c.hidden-c.missing))
 	f.Records, f.Requests, f.Days = said.Records, said.Requests, said.Days
 	for _, kind := range requestKinds {
 		if n, ok := said.Kinds[kind]; ok {

@@ -178,57 +178,6 @@ func TestAGapIsInThePeriodThatItWasIn(t *testing.T) {
 	}
 }
 
-// TestWithoutRawRecordsWhatIsSaidOfRequestsHasToAddUp: nothing else can be said
-// against it.
-func TestWithoutRawRecordsWhatIsSaidOfRequestsHasToAddUp(t *testing.T) {
-	s := newSite(t, "edge-1/soc2").days()
-	b := s.make(false)
-	agree(t, s, false)
-	if r := verify(t, b, s); len(r.Unchecked) != 2 || !strings.Contains(r.Unchecked[1]+r.Unchecked[0], "no rollup record tells the kinds") {
-		t.Errorf("unchecked: %q", r.Unchecked)
-	}
-	n := func(i int64) json.Number { return json.Number(fmt.Sprint(i)) }
-	for name, c := range map[string]struct {
-		says string
-		do   func(f map[string]any)
-	}{
-		"a total":           {"requests.total", func(f map[string]any) { at(f, "requests")["total"] = n(1) }},
-		"no requests":       {"less than", func(f map[string]any) { none(f) }},
-		"a status":          {"requests.by.status", func(f map[string]any) { at(f, "requests", "by", "status")["403"] = n(0) }},
-		"denials":           {"denied", func(f map[string]any) { at(f, "days", "2026-01-03")["denied"] = n(0) }},
-		"bytes":             {"requests.bytes", func(f map[string]any) { at(f, "requests")["bytes"] = n(1); at(f, "days", "2026-01-03")["bytes"] = n(1) }},
-		"another day":       {"days.2026-01-03", func(f map[string]any) { f["days"] = map[string]any{} }},
-		"authenticated":     {"authenticated", func(f map[string]any) { at(f, "requests")["authenticated"] = n(0) }},
-		"a kind":            {"kinds.request", func(f map[string]any) { delete(at(f, "kinds"), "request") }},
-		"the first request": {"populations.requests", func(f map[string]any) { at(f, "populations", "requests")["first_seq"] = nil }},
-		"more than there are": {"only", func(f map[string]any) {
-			f["records"], at(f, "kinds")["request"], at(f, "requests")["total"] = n(1e6), n(1e6), n(1e6)
-		}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			d := doctor(t, s, b)
-			d.edit(pack.ReportFile, func(v map[string]any) { c.do(at(v, "logs", 0)) })
-			reject(t, d.insider(), c.says, s)
-		})
-	}
-}
-
-// none says that there was no request, and says it everywhere.
-func none(f map[string]any) {
-	left, _ := f["records"].(json.Number).Int64()
-	q, _ := at(f, "kinds")["request"].(json.Number).Int64()
-	f["records"] = json.Number(fmt.Sprint(left - q))
-	delete(at(f, "kinds"), "request")
-	f["days"] = map[string]any{}
-	for _, name := range []string{"total", "bytes", "authenticated"} {
-		at(f, "requests")[name] = json.Number("0")
-	}
-	for name := range at(f, "requests", "by") {
-		at(f, "requests", "by")[name] = map[string]any{}
-	}
-	at(f, "populations")["requests"] = map[string]any{"count": json.Number("0"), "first_seq": nil, "last_seq": nil}
-}
-
 // TestWhatAVerifierDoesNotKnowIsNotVerified: a version that there never was is no
 // way around a comparison, and hides nothing else.
 func TestWhatAVerifierDoesNotKnowIsNotVerified(t *testing.T) {
@@ -365,5 +314,62 @@ func TestTimeStampsAreOfHeadsOfTheLogAndNothingElse(t *testing.T) {
 		d := doctor(t, s, b)
 		d.files[d.folder+pack.StampsFolder+name] = []byte("an opinion")
 		reject(t, d.insider(), "no such file", s)
+	}
+}
+
+// TestAClockThatWasAheadHidesNoFailure: what it counted is taken back.
+func TestAClockThatWasAheadHidesNoFailure(t *testing.T) {
+	const ahead = 8 * 365 * 24 * time.Hour
+	for name, jump := range map[string]func(s *site){
+		"between two processes": func(s *site) {
+			right := s.now
+			s.close()
+			s.pass(ahead)
+			s.open()
+			s.check("TLS-001", "pass")
+			s.close()
+			s.now = right.Add(time.Minute)
+			s.open()
+		},
+		"in a crash": func(s *site) {
+			s.pass(ahead)
+			s.check("TLS-001", "warn")
+			s.close()
+			s.now = s.now.Add(-ahead + time.Minute)
+			s.open()
+		},
+		"in a process": func(s *site) {
+			s.pass(ahead)
+			s.check("TLS-001", "fail")
+			s.added = 19 // the next is waited for
+			s.request(200, false, false)
+			s.pass(-ahead + time.Minute)
+			s.added = 19
+			s.request(200, false, false)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, "edge-1/soc2")
+			s.open()
+			s.check("TLS-001", "pass")
+			s.pass(50 * time.Hour)
+			s.request(200, false, false)
+			jump(s)
+			s.check("TLS-001", "fail")
+			s.pass(90 * time.Minute)
+			s.check("TLS-001", "pass")
+			s.pass(24 * time.Hour)
+			s.close()
+			for _, full := range []bool{true, false} {
+				f := agree(t, s, full)
+				c, total := f.Checks["TLS-001"], int64(0)
+				for _, ns := range c.NS {
+					total += ns
+				}
+				if c.FailingMinutes != "90.000" || c.State != "pass" || c.NS["pass"] == 0 || total != (24*time.Hour).Nanoseconds() {
+					t.Errorf("full %t: %+v", full, c)
+				}
+			}
+		})
 	}
 }

@@ -32,6 +32,7 @@ type Options struct {
 	Period    population.Period
 	Files     []string         // access logs
 	Upstreams map[string]int64 // requests that upstreams counted, by address
+	Tolerant  bool             // go on where the log cannot be read: the sources do not agree then
 	Now       func() time.Time // default: time.Now
 }
 
@@ -154,7 +155,7 @@ func Compare(ctx context.Context, opt Options) (*Report, error) {
 
 // ours calls fn for each request of the log.
 func (c *comparing) ours(ctx context.Context, fn func(e entry, row *population.Row) error) (population.Result, error) {
-	opt := population.Options{Population: c.requests, Period: c.opt.Period, Now: c.opt.Now}
+	opt := population.Options{Population: c.requests, Period: c.opt.Period, Tolerant: c.opt.Tolerant, Now: c.opt.Now}
 	return population.Rows(ctx, c.opt.Log, opt, func(row *population.Row) error {
 		var e entry
 		var ok bool
@@ -357,7 +358,7 @@ func (c *comparing) sum() {
 		same = same && c.upstream[address] == n
 	}
 	sort.Slice(r.UpstreamCounts, func(i, j int) bool { return r.UpstreamCounts[i].Address < r.UpstreamCounts[j].Address })
-	r.Agrees = same && r.Unreadable == 0
+	r.Agrees = same && r.Unreadable == 0 && r.Coverage.State != population.Unknown
 	if len(c.opt.Files) > 0 {
 		r.Agrees = r.Agrees && r.InLog == r.InAccess && r.Both == r.InLog && r.StatusDiffers == 0
 	}

@@ -164,3 +164,20 @@ func FuzzEntry(f *testing.F) {
 		}
 	})
 }
+
+// TestADamagedLogAgreesWithNothing: whatever it still has.
+func TestADamagedLogAgreesWithNothing(t *testing.T) {
+	log, lines := sides(t, 60)
+	opt := Options{Log: log, Files: []string{file(t, lines)}, Upstreams: map[string]int64{"10.0.0.1:80": 60}}
+	if r := compare(t, opt); !r.Agrees {
+		t.Fatalf("%+v", r)
+	}
+	log.Head.Size += 100 // which the checkpoint signs, and which are not there
+	if _, err := Compare(t.Context(), opt); !errors.Is(err, population.ErrDamaged) {
+		t.Errorf("it says %v", err)
+	}
+	opt.Tolerant = true
+	if r := compare(t, opt); r.Agrees || r.Both != 60 || r.Coverage.State != population.Unknown {
+		t.Errorf("%+v", r)
+	}
+}
