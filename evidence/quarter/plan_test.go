@@ -124,13 +124,18 @@ func (s *script) planFaults(admin audit.Actor) {
 	s.on("02-18 01:00:00", hole("ADM-001", listen)) // fails while the process crashes
 	s.on("02-20 15:00:30", mend("ADM-001"))
 	s.on("02-25 11:50:00", hole("TLS-004", secrets)) // the clock is set back meanwhile
-	s.on("02-25 12:00:10", mend("TLS-004"))
+	s.on("02-25 12:00:10", hole("TLS-004", secrets))
+	s.on("02-25 13:00:00", mend("TLS-004"))
 	s.on("03-31 20:00:00", hole("EVD-001", open)) // at the end of the quarter
 	s.on("04-01 10:00:00", mend("EVD-001"))
 
 	s.on("02-18 03:00:00", s.crashed)
 	s.on("02-25 12:00:00", func() {
 		s.setBack(25*time.Minute, &audit.AdminCall{Time: s.now.Add(-25 * time.Minute), Actor: admin, Method: "GET", Path: "/config/", Outcome: "allowed", Status: 200})
+		mend("TLS-004")() // by the clock, before it failed
+		s.upstream(upstreams[1], "down", "active")
+		s.pass(s.now.Add(3 * time.Minute))
+		s.upstream(upstreams[1], "up", "active")
 	})
 	s.on("02-26 05:00:00", func() { s.missed(audit.CauseStall, "stall", audit.Missed{Refused: 11, Late: 3}) })
 	s.on("03-07 05:00:00", func() { s.missed(audit.CauseFailure, "failure", audit.Missed{Refused: 5, Served: 8, Other: 2}) })
