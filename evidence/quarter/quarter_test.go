@@ -49,7 +49,7 @@ func TestEveryFigureOfAQuarterIsWhatTheScriptKnows(t *testing.T) {
 	daily := 11_150
 	switch {
 	case slow:
-		daily = 330
+		daily = 150
 	case testing.Short():
 		daily = 1_100
 	}
