@@ -15,6 +15,7 @@ type row map[string]string
 // text is a text as records have it, where a backslash begins an escape and is
 // one itself (docs/records.md).
 func (r row) text(name, v string) { r[name] = strings.ReplaceAll(v, `\`, `\x5c`) }
+
 func (r row) time(name string, t time.Time) {
 	if !t.IsZero() {
 		r[name] = t.UTC().Format(stamp)

@@ -27,18 +27,18 @@ type request struct {
 	at   time.Time     // it began
 	took time.Duration // until its record was appended
 
-	id                        audit.ID
-	server, host, path, query string
-	method, proto, agent      string
-	client, user, auth        string
-	tls, cipher               string
-	status                    int
-	bytes                     int64
-	end, upstream             string
-	upstreamStatus            int
-	access, rule, reason      string
-	limit, zone, verdict      string
-	cache, refused            string
+	id                   audit.ID
+	server, host, path   string
+	method, proto, agent string
+	client, user, auth   string
+	tls, cipher          string
+	status               int
+	bytes                int64
+	end, upstream        string
+	upstreamStatus       int
+	access, rule, reason string
+	limit, zone, verdict string
+	cache, refused       string
 }
 
 // dice are random numbers that a request's number gives (splitmix64).
@@ -150,8 +150,10 @@ func (r *request) suffer(d *dice) {
 		if d.roll(3) == 0 {
 			return
 		}
-		*r = request{n: r.n, mood: r.mood, at: r.at, took: r.took, id: r.id, server: "srv0", host: "shop.example.com", path: "/login", method: "POST", proto: "HTTP/2.0",
-			agent: "python-requests/2.32", client: "198.51.100." + strconv.Itoa(d.roll(9)), tls: "1.3", cipher: "TLS_AES_128_GCM_SHA256", status: 401, bytes: 21, end: "complete"}
+		*r = request{
+			n: r.n, mood: r.mood, at: r.at, took: r.took, id: r.id, server: "srv0", host: "shop.example.com", path: "/login", method: "POST", proto: "HTTP/2.0",
+			agent: "python-requests/2.32", client: "198.51.100." + strconv.Itoa(d.roll(9)), tls: "1.3", cipher: "TLS_AES_128_GCM_SHA256", status: 401, bytes: 21, end: "complete",
+		}
 		if d.roll(4) == 0 {
 			r.limit, r.zone, r.verdict, r.status = "limited", "login", "ban", 429
 		}

@@ -10,7 +10,7 @@ import (
 // stands between the tokens.
 func TestEscapedJSONSaysTheSame(t *testing.T) {
 	var all strings.Builder
-	for c := rune(0); c < 0x10000; c++ {
+	for c := range rune(0x10000) {
 		if c < 0xd800 || c > 0xdfff {
 			all.WriteRune(c)
 		}
