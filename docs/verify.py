@@ -34,7 +34,7 @@ LISTED = 10_000                                   # findings and accepted risks 
 SHEETS = {
     "incidents/findings.csv": "log,finding,check,subject,severity,result,opened,closed,verdict,triaged,triage_seq,"
                               "by,by_known,claim,owner,ticket,reason",
-    "exceptions/accepted-risks.csv": "log,seq,source,check,time,verdict,owner,by,by_known,claim,ticket,reason,expires,ended",
+    "exceptions/accepted-risks.csv": "log,seq,source,check,time,verdict,owner,approver,by,by_known,claim,ticket,reason,expires,ended",
     "traffic/daily.csv": "log,date,requests,bytes,1xx,2xx,3xx,4xx,5xx,other,denied,limited,without_tls",
     "traffic/tables.csv": "log,table,name,requests",
     "availability/upstreams.csv": "log,upstream,state,nanoseconds,at_end,since,transitions",
@@ -587,7 +587,7 @@ class Reviews:
     def __init__(self, start, end):
         self.start, self.end = start, end
         self.findings, self.risks = [], []
-        self.newest, self.others, self.by, self.in_force = {}, {}, {}, {}
+        self.newest, self.others, self.by, self.in_force, self.accepted = {}, {}, {}, {}, {}
 
     def take(self, seq, at, kind, r):
         text = lambda name: text_of(member(r, name))
@@ -609,11 +609,16 @@ class Reviews:
             self.by[seq] = f
             f["triage"] = {"seq": seq, "time": at, **who}
         elif kind == "review.exception" and not (text("until") and text("until") < self.start):
-            self.risk(seq, "review", text("subject"), at, {**who, "expires": text("until")})
+            withdrawn = text("verdict") == "withdrawn"
+            if withdrawn and r.get("answers", 0) in self.accepted:
+                self.accepted[r["answers"]]["ended"] = at
+            elif not withdrawn or at >= self.start:
+                more = {**who, "approver": text("approver"), "expires": text("until")}
+                self.accepted[seq] = self.risk(seq, "review", text("subject"), at, more)
 
     def risk(self, seq, source, check, at, more):
         r = {"seq": seq, "source": source, "check": check, "time": at,
-             **dict.fromkeys(("verdict", "owner", "by", "claim", "known", "ticket", "reason"), ""), **more}
+             **dict.fromkeys(("verdict", "owner", "approver", "by", "claim", "known", "ticket", "reason"), ""), **more}
         if not r.get("expires"):
             r.pop("expires", None)
         self.risks.append(r)
@@ -1243,7 +1248,7 @@ def sheets(logs):
                 *(t.get(k) for k in ("verdict", "time", "seq", "by", "known", "claim", "owner", "ticket", "reason")))
         for x in f["accepted_risks"]:
             add("exceptions/accepted-risks.csv", *(x.get(k) for k in (
-                "seq", "source", "check", "time", "verdict", "owner", "by", "known", "claim", "ticket", "reason", "expires", "ended")))
+                "seq", "source", "check", "time", "verdict", "owner", "approver", "by", "known", "claim", "ticket", "reason", "expires", "ended")))
         for date, d in sorted(f["days"].items()):
             by = [d["class"].get(f"{i}xx", 0) for i in range(1, 6)]
             add("traffic/daily.csv", date, d["requests"], d["bytes"], *by, d["requests"] - sum(by), d["denied"], d["limited"], d["plain"])

@@ -35,19 +35,20 @@ type Triage struct {
 
 // Risk is a risk that was accepted for a time.
 type Risk struct {
-	Seq     int64  `json:"seq"`    // record that says so first
-	Source  string `json:"source"` // review or configuration
-	Check   string `json:"check"`
-	Time    string `json:"time"`
-	Verdict string `json:"verdict"`
-	Owner   string `json:"owner"`
-	By      string `json:"by"`
-	Claim   string `json:"claim"`
-	Known   string `json:"known"`
-	Ticket  string `json:"ticket"`
-	Reason  string `json:"reason"`
-	Expires string `json:"expires,omitempty"`
-	Ended   string `json:"ended,omitempty"` // when a result of the check came without it
+	Seq      int64  `json:"seq"`    // record that says so first
+	Source   string `json:"source"` // review or configuration
+	Check    string `json:"check"`
+	Time     string `json:"time"`
+	Verdict  string `json:"verdict"`
+	Owner    string `json:"owner"`
+	Approver string `json:"approver"`
+	By       string `json:"by"`
+	Claim    string `json:"claim"`
+	Known    string `json:"known"`
+	Ticket   string `json:"ticket"`
+	Reason   string `json:"reason"`
+	Expires  string `json:"expires,omitempty"`
+	Ended    string `json:"ended,omitempty"` // when it was withdrawn, or a result of the check came without it
 }
 
 // The sources of accepted risks.
@@ -55,6 +56,9 @@ const (
 	fromReview        = "review"
 	fromConfiguration = "configuration"
 )
+
+// withdrawn is the verdict that ends an accepted risk.
+const withdrawn = "withdrawn"
 
 // review follows what people decide.
 type review struct {
@@ -64,9 +68,11 @@ type review struct {
 	by       map[int64]*Finding  // by the index of a record of it
 	risks    []*Risk
 	inForce  map[string]*Risk // of the configuration, by check
+	accepted map[int64]*Risk  // of reviews, by their records
 }
 
 func (v *review) begin() {
+	v.accepted = map[int64]*Risk{}
 	v.open, v.others, v.by, v.inForce = map[string]*Finding{}, map[string]*Finding{}, map[int64]*Finding{}, map[string]*Risk{}
 }
 
@@ -155,13 +161,25 @@ func (v *review) about(h *happening) *Finding {
 
 // accepted takes a decision on a risk.
 func (a *Account) accepted(seq int64, at string, h *happening) {
+	v := &a.review
 	if at >= a.to || h.Until != "" && h.Until < a.from {
 		return
 	}
-	a.review.risks = append(a.review.risks, &Risk{
-		Seq: seq, Source: fromReview, Check: h.Subject, Time: at, Verdict: h.Verdict, Owner: h.Owner,
+	if h.Verdict == withdrawn {
+		if r := v.accepted[h.Answers]; r != nil {
+			r.Ended = at
+			return
+		}
+		if at < a.from {
+			return // of what was accepted before the records of the pack
+		}
+	}
+	r := &Risk{
+		Seq: seq, Source: fromReview, Check: h.Subject, Time: at, Verdict: h.Verdict, Owner: h.Owner, Approver: h.Approver,
 		By: h.Actor.Name, Claim: h.Actor.Claim, Known: h.Actor.Known, Ticket: h.Ticket, Reason: h.Reason, Expires: h.Until,
-	})
+	}
+	v.accepted[seq] = r
+	v.risks = append(v.risks, r)
 }
 
 // reviewed lists what was there in the period.

@@ -52,7 +52,7 @@ var sheetColumns = map[string][]string{
 		"finding", "check", "subject", "severity", "result", "opened", "closed", "verdict", "triaged", "triage_seq",
 		"by", "by_known", "claim", "owner", "ticket", "reason",
 	},
-	RisksFile:     {"seq", "source", "check", "time", "verdict", "owner", "by", "by_known", "claim", "ticket", "reason", "expires", "ended"},
+	RisksFile:     {"seq", "source", "check", "time", "verdict", "owner", "approver", "by", "by_known", "claim", "ticket", "reason", "expires", "ended"},
 	DailyFile:     {"date", "requests", "bytes", "1xx", "2xx", "3xx", "4xx", "5xx", "other", "denied", "limited", "without_tls"},
 	TablesFile:    {"table", "name", "requests"},
 	UpstreamsFile: {"upstream", "state", "nanoseconds", "at_end", "since", "transitions"},
@@ -93,7 +93,7 @@ func (s *sheet) findings(f *Figures) {
 
 func (s *sheet) risks(f *Figures) {
 	for _, x := range f.Risks {
-		s.row(number(x.Seq), x.Source, x.Check, x.Time, x.Verdict, x.Owner, x.By, x.Known, x.Claim, x.Ticket, x.Reason, x.Expires, x.Ended)
+		s.row(number(x.Seq), x.Source, x.Check, x.Time, x.Verdict, x.Owner, x.Approver, x.By, x.Known, x.Claim, x.Ticket, x.Reason, x.Expires, x.Ended)
 	}
 }
 

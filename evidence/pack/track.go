@@ -138,16 +138,17 @@ type happening struct {
 	Served  int64  `json:"served"`
 	Late    int64  `json:"late"`
 
-	Before  string `json:"before"`
-	Since   string `json:"since"`
-	Subject string `json:"subject"`
-	Verdict string `json:"verdict"`
-	Owner   string `json:"owner"`
-	Ticket  string `json:"ticket"`
-	Reason  string `json:"reason"`
-	Until   string `json:"until"`
-	Answers int64  `json:"answers"`
-	Actor   struct {
+	Before   string `json:"before"`
+	Since    string `json:"since"`
+	Subject  string `json:"subject"`
+	Verdict  string `json:"verdict"`
+	Owner    string `json:"owner"`
+	Ticket   string `json:"ticket"`
+	Reason   string `json:"reason"`
+	Until    string `json:"until"`
+	Approver string `json:"approver"`
+	Answers  int64  `json:"answers"`
+	Actor    struct {
 		Name  string `json:"name"`
 		Known string `json:"known"`
 		Claim string `json:"claim"`

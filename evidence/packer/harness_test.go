@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -101,15 +102,17 @@ func (s *site) close() {
 	}
 }
 
-func (s *site) append(b audit.Body) {
+func (s *site) append(b audit.Body) (seq int64) {
 	s.t.Helper()
 	add := s.log.Enqueue
 	if s.added++; s.added%20 == 0 {
 		add = s.log.Append // so that segments end where they should
 	}
-	if _, err := add(context.Background(), b.AppendBody(nil, "edge-1")); err != nil {
+	seq, err := add(context.Background(), b.AppendBody(nil, "edge-1"))
+	if err != nil {
 		s.t.Fatal(err)
 	}
+	return seq
 }
 
 // request appends a request that the script counts.
@@ -152,10 +155,10 @@ func (s *site) check(id, result string) {
 }
 
 // decide appends what a person decided.
-func (s *site) decide(kind audit.Kind, subject, verdict string, until time.Time) {
+func (s *site) decide(kind audit.Kind, subject, verdict string, until time.Time, answers ...int64) (seq int64) {
 	s.t.Helper()
-	s.append(&audit.Review{
-		Time: s.now, Kind: kind, Subject: subject, Verdict: verdict, Owner: "platform", Until: until, Ticket: "RISK-7", Reason: "a reason, with \"quotes\"",
+	return s.append(&audit.Review{
+		Seq: slices.Max(append(answers, 0)), Time: s.now, Kind: kind, Subject: subject, Verdict: verdict, Owner: "platform", Until: until, Ticket: "RISK-7", Reason: "a reason, with \"quotes\"",
 		Actor: audit.Actor{Name: "uid:1000(alice)", Known: "verified", How: "peer", Claim: "-alice"},
 	})
 }
@@ -197,6 +200,7 @@ func (s *site) sealed() {
 func (s *site) days() *site {
 	s.t.Helper()
 	s.open()
+	withdrawn := int64(0)
 	for hour := range 4 * 24 {
 		if hour%6 == 5 {
 			s.sealed()
@@ -212,6 +216,9 @@ func (s *site) days() *site {
 			s.check("ADM-001", "fail")
 		case 40:
 			s.decide(audit.KindReviewException, "UPS-004", "accepted", start.AddDate(0, 1, 0))
+			withdrawn = s.decide(audit.KindReviewException, "UPS-002", "accepted", start.AddDate(0, 1, 0))
+		case 44: // before the period, of nothing that is there
+			s.decide(audit.KindReviewException, "UPS-003", "withdrawn", time.Time{})
 		case 49:
 			s.decide(audit.KindReviewTriage, "ADM-001", "incident", time.Time{})
 			s.decide(audit.KindReviewTriage, "=a call from outside", "benign", time.Time{})
@@ -232,6 +239,7 @@ func (s *site) days() *site {
 			s.check("TLS-001", "pass")
 			s.append(&audit.UpstreamChange{Time: s.now, Kind: "upstream.down", Address: "app:3000", Server: "srv0", Before: "up", Cause: "active"})
 		case 58:
+			s.decide(audit.KindReviewException, "UPS-002", "withdrawn", time.Time{}, withdrawn)
 			s.append(&audit.UpstreamChange{Time: s.now, Kind: "upstream.up", Address: "app:3000", Server: "srv0", Before: "down", Cause: "active"})
 		case 60:
 			s.close()

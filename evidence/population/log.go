@@ -157,7 +157,9 @@ func (l *Log) scan(ctx context.Context, period Period, now time.Time, tolerant b
 	if err != nil {
 		return c, fmt.Errorf("reading the log: %w", err)
 	}
-	s := scan{log: l, list: list, period: period, tolerant: tolerant, known: known, c: &c, fn: fn}
+	listed := *l
+	listed.Dir.List = list // a year has thousands of segments
+	s := scan{log: &listed, list: list, period: period, tolerant: tolerant, known: known, c: &c, fn: fn}
 	if err := s.span(now); err != nil {
 		return c, err
 	}
