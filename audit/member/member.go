@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -291,7 +292,8 @@ func (r *Record) newName(t *table, at, depth int) (id, value int, err error) {
 		return 0, end, wrong(end, "a colon and a value are wanted")
 	}
 	name := b[at+1 : end-1]
-	if !spelled(name) {
+	name, ok := spelled(name)
+	if !ok {
 		return 0, at, wrong(at, "a name is spelled with an escape that it does not need")
 	}
 	id = t.find(b[at : end+1])
@@ -301,26 +303,38 @@ func (r *Record) newName(t *table, at, depth int) (id, value int, err error) {
 	return id, end + 1, nil
 }
 
-// spelled reports whether no character of a name that could stand for itself is
-// escaped, and none is escaped in two ways.
-func spelled(name []byte) bool {
+// spelled returns a name in the one way of writing it in which it can be compared
+// with others. It reports false if a character that could stand for itself is
+// escaped.
+func spelled(name []byte) ([]byte, bool) {
+	if bytes.IndexByte(name, '\\') < 0 {
+		return name, true
+	}
+	out := make([]byte, 0, len(name)+8)
 	for {
 		i := bytes.IndexByte(name, '\\')
 		if i < 0 {
-			return true
+			return append(out, name...), true
 		}
-		switch name[i+1] {
-		case '"', '\\':
-			name = name[i+2:]
-		case 'u':
-			n, err := strconv.ParseUint(string(name[i+2:i+6]), 16, 16)
-			c := byte(n)
-			if err != nil || n >= 0x20 && n < 0x7f && c != '<' && c != '>' && c != '&' || bytes.ContainsAny(name[i+2:i+6], "ABCDEF") {
-				return false
+		out = append(out, name[:i]...)
+		name = name[i:]
+		n := 2
+		if name[1] == 'u' {
+			n = 6
+			v, err := strconv.ParseUint(string(name[2:6]), 16, 16)
+			c := byte(v)
+			if err != nil || v >= 0x20 && v < 0x7f && c != '<' && c != '>' && c != '&' || bytes.ContainsAny(name[2:6], "ABCDEF") {
+				return nil, false
 			}
-			name = name[i+6:]
-		default:
-			return false
 		}
+		switch escape := name[1]; escape {
+		case 'b', 't', 'n', 'f', 'r': // U+0008 to U+000D are written in one way
+			out = fmt.Appendf(out, `\u%04x`, "\b\t\n\f\r"[strings.IndexByte("btnfr", escape)])
+		case '"', '\\', 'u':
+			out = append(out, name[:n]...)
+		default:
+			return nil, false
+		}
+		name = name[n:]
 	}
 }

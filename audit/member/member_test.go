@@ -52,6 +52,8 @@ func TestCraftedRecordsAreRefused(t *testing.T) {
 		"second status":        frame(`,"response":{"status":200,"status":500}`),
 		"escaped status":       frame(`,"response":{"status":200,"\u0073tatus":500}`),
 		"long name twice":      frame(`,"` + strings.Repeat("n", 99) + `":1,"` + strings.Repeat("n", 99) + `":1`),
+		"control key twice":    frame(`,"a":{"\t\\":1,"\u0009\\":1}`),
+		"escaped slash":        frame(`,"a":{"\/":1}`),
 		"many, one twice":      frame(`,"x":{` + manyNames(200) + `,"n3":1}`),
 		"kind before time":     `{"v":1,"seq":0,"pos":0,"kind":"k","time":"t","crc":"00000000"}`,
 		"kind is no text":      `{"v":1,"seq":0,"pos":0,"time":"t","kind":{"a":1},"crc":"00000000"}`,
@@ -100,6 +102,7 @@ func TestHonestRecordsAreRead(t *testing.T) {
 		"same deeper": frame(`,"a":{"b":{"c":1,"c":2}}`),
 		"text":        frame(`,"a":"\\x41 € \u2028 \"\/"`),
 		"escaped key": frame(`,"a":{"\u003cb\\x5c":1}`),
+		"control key": frame(`,"a":{"\b\t\n\f\r":1,"\\t":1,"t":1,"\t":1,"\n":1,"\u000b":1}`),
 		"full":        request,
 	} {
 		var r member.Record
