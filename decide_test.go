@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -274,7 +276,12 @@ func (c *checked) restored() string {
 			continue
 		}
 		if err == nil && info.IsDir() {
-			err = os.CopyFS(filepath.Join(to, part), os.DirFS(filepath.Join(dir, part)))
+			for range 100 { // files are renamed meanwhile
+				err = errors.Join(os.RemoveAll(filepath.Join(to, part)), os.CopyFS(filepath.Join(to, part), os.DirFS(filepath.Join(dir, part))))
+				if !errors.Is(err, fs.ErrNotExist) {
+					break
+				}
+			}
 		} else if err == nil {
 			var b []byte
 			if b, err = os.ReadFile(filepath.Join(dir, part)); err == nil {

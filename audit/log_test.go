@@ -215,14 +215,22 @@ func TestWrongKeyIsRefused(t *testing.T) {
 	b.check(2)
 }
 
-// copyDir copies a log as it lies on disk at this moment.
+// copyDir copies a log as it lies on disk at this moment. If one of its files is
+// renamed meanwhile, it begins again.
 func copyDir(t testing.TB, from string) string {
 	t.Helper()
-	to := filepath.Join(t.TempDir(), "copy")
-	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
-		t.Fatal(err)
+	for range 100 {
+		to := filepath.Join(t.TempDir(), "copy")
+		err := os.CopyFS(to, os.DirFS(from))
+		if err == nil {
+			return to
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
 	}
-	return to
+	t.Fatal("the files of the log do not stay")
+	return ""
 }
 
 // TestTornTailAtEveryByte cuts the log within its last commit at every byte, as

@@ -94,10 +94,7 @@ func TestRollupsStayAChainWhenTheDiskStalls(t *testing.T) {
 // file, so that the log's own file is another one.
 func tamperInPlace(t *testing.T, dir string, s records.Segment) {
 	t.Helper()
-	copied := t.TempDir()
-	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
-	}
+	copied := copyDir(t, dir)
 	if err := reframe(copied, s); err != nil {
 		t.Fatal(err)
 	}
@@ -202,10 +199,7 @@ func TestChangedSegmentIsNotPruned(t *testing.T) {
 	b := newBench(t, audit.Config{Now: c.now, SegmentAge: time.Hour})
 	aged(t, b, c, 4)
 	first := records.Segment{Sealed: true}
-	copied := t.TempDir()
-	if err := os.CopyFS(copied, os.DirFS(b.dir)); err != nil {
-		t.Fatal(err)
-	}
+	copied := copyDir(t, b.dir)
 	if err := reframe(copied, first); err != nil {
 		t.Fatal(err)
 	}
