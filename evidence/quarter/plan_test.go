@@ -52,6 +52,7 @@ func (s *script) plan() {
 	s.planAttacks()
 	s.planFaults(admin)
 	s.planKeys(admin)
+	s.planDecisions()
 }
 
 // planAttacks plans credential stuffing, a flood, and guesses of hosts.
