@@ -27,7 +27,7 @@ func (w *truth) draw(list []sample) {
 		seq int64
 	}
 	order := func(a, b ticket) int { return bytes.Compare(a.sum[:], b.sum[:]) }
-	w.samples = slices.Clone(list)
+	w.samples = append(w.samples, list...)
 	slices.SortFunc(w.samples, func(a, b sample) int { return strings.Compare(a.Population+"\n"+a.Seed, b.Population+"\n"+b.Seed) })
 	for i := range w.samples {
 		s := &w.samples[i]
