@@ -22,8 +22,7 @@ type finding struct {
 	seq                      int64
 	check, subject, severity string
 	result, opened, closed   string
-	triage                   *triage
-	inside                   bool // somebody decided on it in the period
+	triage                   *triage // the last
 }
 
 // triage is what somebody decided.
@@ -61,7 +60,6 @@ func (w *truth) decide(seq int64, kind string, when time.Time, c map[string]stri
 		f := d.about(seq, at, c)
 		t := decision(seq, at, c)
 		f.triage = &t
-		f.inside = f.inside || w.in(when)
 	case "review.exception":
 		if until := c["until"]; until == "" || until >= w.from.Format(stamp) {
 			d.risks = append(d.risks, &risk{triage: decision(seq, at, c), source: "review", check: c["subject"], expires: c["until"]})
@@ -138,7 +136,8 @@ func (w *truth) listed() (findings []*finding, risks []*risk) {
 	from := w.from.Format(stamp)
 	findings, risks = []*finding{}, []*risk{}
 	for _, f := range w.decided.findings {
-		if f.inside || f.check != "" && (f.closed == "" || f.closed >= from) {
+		triaged := f.triage != nil && f.triage.at >= from
+		if triaged || f.check != "" && (f.closed == "" || f.closed >= from) {
 			findings = append(findings, f)
 		}
 	}
@@ -187,4 +186,38 @@ func (w *truth) decisions(figures map[string]any) map[string]any {
 	figures["findings"], figures["more_findings"] = findings, 0
 	figures["accepted_risks"], figures["more_accepted_risks"] = risks, 0
 	return figures
+}
+
+// played checks that the script has all that can become of a finding and of a
+// risk.
+func (w *truth) played() {
+	w.s.t.Helper()
+	findings, risks := w.listed()
+	n := map[string]int{}
+	for _, f := range findings {
+		n["triaged"] += count(f.triage != nil)
+		n["closed"] += count(f.closed != "" && f.result == "fail")
+		n["open"] += count(f.check != "" && f.closed == "")
+		n["warn"] += count(f.result == "warn")
+		n["of others"] += count(f.check == "")
+	}
+	for _, r := range risks {
+		n[r.source]++
+		n["expires"] += count(r.expires != "")
+		n["ended"] += count(r.ended != "")
+		n["withdrawn"] += count(r.verdict == "withdrawn")
+	}
+	for _, what := range []string{"triaged", "closed", "open", "warn", "of others", "review", "configuration", "expires", "ended", "withdrawn"} {
+		if n[what] == 0 {
+			w.s.t.Errorf("the script has none that is %s: %v", what, n)
+		}
+	}
+	w.s.t.Logf("findings and risks: %v", n)
+}
+
+func count(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }

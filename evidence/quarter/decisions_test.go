@@ -35,6 +35,7 @@ func (s *script) planDecisions() {
 	triage("02-18 09:00:00", robot, "benign", "-1", check("ADM-001")) // after the crash
 	triage("02-24 16:00:00", bob, "benign", "before the clock", check("6f00"))
 	triage("02-25 11:45:00", bob, "incident", "first", check("6f01"))
+	triage("02-25 11:55:00", bob, "benign", "in time the last", check("6f02"))
 	triage("02-25 12:10:00", bob, "duplicate", "last", check("6f01")) // by a clock that was set back
 	triage("02-25 12:11:00", bob, "false_positive", "by its number", index("TLS-004"))
 	triage("02-26 08:00:00", bob, "incident", "a day later", answer("TLS-004", 1))

@@ -74,6 +74,7 @@ func TestEveryFigureOfAQuarterIsWhatTheScriptKnows(t *testing.T) {
 	if len(w.gaps) < 6 || w.gaps[0].from != begins.Format(stamp) || len(w.lost) == 0 || len(w.clocks) != 1 || len(w.keys) != 2 || !slow && w.by["host"]["(other)"] == 0 {
 		t.Errorf("the script has not played what it is for: %v %v %v %v", w.gaps, w.lost, w.clocks, w.keys)
 	}
+	w.played()
 	s.timed("counting populations", func() { s.counts(begins, ends) })
 	s.timed("principals", func() { s.principals(w) })
 	s.timed("availability", func() { s.available(w) })
@@ -87,6 +88,8 @@ func TestEveryFigureOfAQuarterIsWhatTheScriptKnows(t *testing.T) {
 		{"01-17", "01-20", true, nil, nil},          // begins in what was removed
 		{"02-17", "02-19", false, &aside, both[1:]}, // the crash
 		{"02-25", "02-26", true, &aside, both},      // the clock
+		{"02-24", "02-25 11:45", true, &aside, nil}, // the clock is set back over its end
+		{"02-25 11:50", "02-26", true, &aside, nil}, // and over its beginning
 		{"02-28", "03-02", true, nil, nil},          // sealed from the second day on
 	} {
 		s.packed(day2026(t, short.from), day2026(t, short.to), short.full, short.aside, short.samples...)
@@ -95,7 +98,8 @@ func TestEveryFigureOfAQuarterIsWhatTheScriptKnows(t *testing.T) {
 
 func day2026(t *testing.T, day string) time.Time {
 	t.Helper()
-	at, err := time.Parse(time.DateOnly, "2026-"+day)
+	form := "2006-01-02 15:04"
+	at, err := time.Parse(form[:5+len(day)], "2026-"+day)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +202,7 @@ func (s *site) options(from, to time.Time, full bool, samples ...sample) packer.
 // with the truth. If aside is given, the second verifier runs there, too.
 func (s *site) packed(from, to time.Time, full bool, aside *sync.WaitGroup, samples ...sample) *truth {
 	s.t.Helper()
-	name := fmt.Sprintf("%s to %s", from.Format(time.DateOnly), to.Format(time.DateOnly))
+	name := from.Format("2006-01-02 1504") + " to " + to.Format("2006-01-02 1504")
 	w := s.truth(from, to)
 	w.draw(samples)
 	file, err := os.Create(filepath.Join(s.root, name+".zip"))
