@@ -90,8 +90,7 @@ func (s *script) planRisks(bob, robot audit.Actor) {
 // many before.
 func (s *script) result(check string, back int) int64 {
 	s.t.Helper()
-	for seq := len(s.facts) - 1; seq >= 0; seq-- {
-		f := s.facts[seq]
+	for seq, f := range slices.Backward(s.facts) {
 		if s.kinds[f.kind] != "check.transition" || s.others[f.n].cells["check"] != check {
 			continue
 		}
