@@ -52,6 +52,10 @@ func compare(t testing.TB, r io.ReaderAt, size int64, w *truth, full bool) {
 		o.population(name)
 	}
 	o.results()
+	o.sheets()
+	for i := range w.samples {
+		o.sample(&w.samples[i])
+	}
 	o.page()
 	o.oscal()
 	o.log()
@@ -184,7 +188,7 @@ func (o *opened) results() {
 	}
 	for _, id := range slices.Sorted(maps.Keys(o.w.checks)) {
 		l := o.w.checks[id]
-		want = append(want, []string{origin, id, titles[id], strings.Join(l.meta.Criteria, " "), l.meta.Severity, l.last, l.since, minutes(l.ns["fail"]), l.begun, l.ended, fmt.Sprint(l.ns["unknown"]), fmt.Sprint(l.moves), ""})
+		want = append(want, []string{origin, id, titles[id], strings.Join(l.meta.Criteria, " "), l.meta.Severity, l.last, l.since, minutes(l.ns["fail"]), l.begun, l.ended, fmt.Sprint(l.ns["unknown"]), fmt.Sprint(l.moves), guard(l.meta.Exception)})
 	}
 	if list := differences("checks/results.csv", plain(all[1:]), plain(want), nil); len(list) > 0 {
 		o.t.Error(strings.Join(list, "\n"))

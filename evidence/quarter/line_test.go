@@ -14,6 +14,7 @@ type line struct {
 	state   string
 	counted time.Time // up to when its time was added up
 	ns      map[string]int64
+	spans   []span // what was added up
 	moves   int
 	last    string // in the period
 	since   string
@@ -22,14 +23,22 @@ type line struct {
 	meta         *audit.CheckTransition
 }
 
+// span is a time that was added up.
+type span struct {
+	state    string
+	from, to time.Time
+}
+
 func (w *truth) newLine() *line {
 	return &line{state: "unknown", last: "unknown", counted: w.from, ns: map[string]int64{}}
 }
 
-// spend adds up the time to a moment. What was added up once is never again.
+// spend adds up the time to a moment. What was added up once is never again, but
+// after the clock was set back.
 func (l *line) spend(w *truth, to time.Time) {
 	if to = sooner(to, w.to); to.After(l.counted) {
 		l.ns[l.state] += int64(to.Sub(l.counted))
+		l.spans = append(l.spans, span{l.state, l.counted, to})
 		l.counted = to
 	}
 }
@@ -48,6 +57,39 @@ func (l *line) turn(w *truth, at time.Time, state string) {
 	}
 }
 
+// again takes back what was added up by a clock that was ahead of a moment, from
+// which the state is counted again.
+func (l *line) again(w *truth, at time.Time) {
+	if !at.Before(l.counted) {
+		return
+	}
+	l.counted = later(at, w.from)
+	if at.Before(w.to) && l.state != l.last { // it was taken up after the period
+		l.last, l.since = l.state, at.Format(stamp)
+		if w.in(at) {
+			l.moves++
+		}
+	}
+	for i, s := range l.spans {
+		from := later(s.from, l.counted)
+		if !from.Before(s.to) {
+			continue
+		}
+		if l.ns[s.state] -= int64(s.to.Sub(from)); l.ns[s.state] == 0 {
+			delete(l.ns, s.state)
+		}
+		l.spans[i].to = from
+	}
+}
+
+func (w *truth) setBack(at time.Time) {
+	for _, lines := range []map[string]*line{w.checks, w.upstreams} {
+		for _, l := range lines {
+			l.again(w, at)
+		}
+	}
+}
+
 // states follows what a record says of states, gaps and keys.
 func (w *truth) states(seq int64, kind string, at time.Time, o *other) {
 	switch {
@@ -62,8 +104,11 @@ func (w *truth) states(seq int64, kind string, at time.Time, o *other) {
 		w.upstreams[id].turn(w, at, strings.TrimPrefix(kind, "upstream."))
 	case kind == "log.close":
 		w.down(at)
+	case kind == "log.clock":
+		w.setBack(at)
 	case kind == "log.open":
 		w.opened(seq, at, o)
+		w.setBack(at)
 	case kind == "log.gap" && w.in(at):
 		w.missing(seq, o)
 	}

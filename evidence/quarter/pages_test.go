@@ -48,6 +48,7 @@ func (o *opened) page() {
 			row(`<tr class="fail"><td>%s</td><td>%s %s</td><td>%s</td><td class="n">%s</td><td>%s</td><td>%s</td><td>%s</td>`, origin, id, titles[id], l.meta.Severity, minutes(l.ns["fail"]), l.begun, l.ended, l.last)
 		}
 	}
+	o.decisionRows(row)
 	for id, l := range w.upstreams {
 		row(`<td>%s</td><td>%s</td>`, id, l.last)
 		for state, ns := range l.ns {
@@ -146,5 +147,37 @@ func (o *opened) oscal() {
 	}
 	if len(seen) != len(o.w.checks) || !slices.Equal(got, want) {
 		o.t.Errorf("%d observations of %d checks; findings for %v, and in truth for %v", len(seen), len(o.w.checks), got, want)
+	}
+}
+
+// decisionRows are the rows of findings, accepted risks and samples.
+func (o *opened) decisionRows(row func(format string, args ...any)) {
+	says := func(by, claim string) string {
+		if claim != "" {
+			by += " says: " + claim
+		}
+		return by
+	}
+	or := func(s, other string) string {
+		if s == "" {
+			return other
+		}
+		return s
+	}
+	findings, risks := o.w.listed()
+	for _, f := range findings {
+		t := f.triage
+		if t == nil {
+			t = new(triage)
+		}
+		row(`<tr class="%s"><td class="n">%d</td><td>%s%s %s</td><td>%s</td><td>%s</td><td>%s</td><td>%s %s</td><td>%s</td><td>%s %s</td></tr>`,
+			f.result, f.seq, f.check, f.subject, f.severity, f.result, f.opened, or(f.closed, "open"), or(t.verdict, "not triaged"), t.at, says(t.by, t.claim), t.ticket, t.why)
+	}
+	for _, r := range risks {
+		row(`<td class="n">%d</td><td>%s</td><td>%s</td><td>%s</td><td>%s</td><td>%s</td><td>%s</td><td>%s %s</td><td>%s</td></tr>`,
+			r.seq, r.source, r.check, r.at, r.verdict, r.owner, says(r.by, r.claim), r.ticket, r.why, or(r.ended, r.expires))
+	}
+	for _, s := range o.w.samples {
+		row(`<td>%s</td><td><code>%s</code></td><td class="n">%d</td><td class="n">%d</td><td class="n">%d</td>`, strings.ReplaceAll(s.Population, "_", " "), s.Seed, s.N, len(s.Seqs), s.Of)
 	}
 }

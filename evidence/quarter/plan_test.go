@@ -52,6 +52,7 @@ func (s *script) plan() {
 	s.planAttacks()
 	s.planFaults(admin)
 	s.planKeys(admin)
+	s.planDecisions()
 }
 
 // planAttacks plans credential stuffing, a flood, and guesses of hosts.
@@ -133,6 +134,7 @@ func (s *script) planFaults(admin audit.Actor) {
 	s.on("02-25 12:00:00", func() {
 		s.setBack(25*time.Minute, &audit.AdminCall{Time: s.now.Add(-25 * time.Minute), Actor: admin, Method: "GET", Path: "/config/", Outcome: "allowed", Status: 200})
 		mend("TLS-004")() // by the clock, before it failed
+		s.add(&audit.Review{Time: s.now, Kind: audit.KindReviewTriage, Actor: admin, Subject: "6f02", Verdict: "incident", Reason: "by the clock, the first"})
 		s.upstream(upstreams[1], "down", "active")
 		s.pass(s.now.Add(3 * time.Minute))
 		s.upstream(upstreams[1], "up", "active")

@@ -70,30 +70,36 @@ func TestEveryFigureOfAQuarterIsWhatTheScriptKnows(t *testing.T) {
 	keys := s.verifiers()
 	aside.Go(func() { s.verifies(keys) })
 
-	w := s.packed(begins, ends, *whole, nil)
+	w := s.packed(begins, ends, *whole, nil, sample{Population: "requests", N: 6, Seed: "7"}, sample{Population: "config_changes", N: 25, Seed: "2026 Q1, J. Doe"})
 	if len(w.gaps) < 6 || w.gaps[0].from != begins.Format(stamp) || len(w.lost) == 0 || len(w.clocks) != 1 || len(w.keys) != 2 || !slow && w.by["host"]["(other)"] == 0 {
 		t.Errorf("the script has not played what it is for: %v %v %v %v", w.gaps, w.lost, w.clocks, w.keys)
 	}
+	w.played()
 	s.timed("counting populations", func() { s.counts(begins, ends) })
 	s.timed("principals", func() { s.principals(w) })
 	s.timed("availability", func() { s.available(w) })
+	both := []sample{{Population: "requests", N: 25, Seed: "a.B_c-1"}, {Population: "check_transitions", N: 4, Seed: "=1+1"}}
 	for _, short := range []struct {
 		from, to string
 		full     bool
 		aside    *sync.WaitGroup // where docs/verify.py runs
+		samples  []sample
 	}{
-		{"01-17", "01-20", true, nil},     // begins in what was removed
-		{"02-17", "02-19", false, &aside}, // the crash
-		{"02-25", "02-26", true, &aside},  // the clock
-		{"02-28", "03-02", true, nil},     // sealed from the second day on
+		{"01-17", "01-20", true, nil, nil},          // begins in what was removed
+		{"02-17", "02-19", false, &aside, both[1:]}, // the crash
+		{"02-25", "02-26", true, &aside, both},      // the clock
+		{"02-24", "02-25 11:45", true, &aside, nil}, // the clock is set back over its end
+		{"02-25 11:50", "02-26", true, &aside, nil}, // and over its beginning
+		{"02-28", "03-02", true, nil, nil},          // sealed from the second day on
 	} {
-		s.packed(day2026(t, short.from), day2026(t, short.to), short.full, short.aside)
+		s.packed(day2026(t, short.from), day2026(t, short.to), short.full, short.aside, short.samples...)
 	}
 }
 
 func day2026(t *testing.T, day string) time.Time {
 	t.Helper()
-	at, err := time.Parse(time.DateOnly, "2026-"+day)
+	form := "2006-01-02 15:04"
+	at, err := time.Parse(form[:5+len(day)], "2026-"+day)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,21 +190,26 @@ func (s *site) input() []packer.Log {
 	return []packer.Log{{Dir: records.Dir{FS: os.DirFS(s.dir)}, Signer: s.keySet().Key, Keys: s.verifiers()}}
 }
 
-func (s *site) options(from, to time.Time, full bool) packer.Options {
-	return packer.Options{Period: pack.Period{From: from, To: to}, Full: full, Temp: s.root, Now: func() time.Time { return s.now }}
+func (s *site) options(from, to time.Time, full bool, samples ...sample) packer.Options {
+	asked := []pack.Sample{}
+	for _, x := range samples {
+		asked = append(asked, pack.Sample{Population: x.Population, Rows: x.N, Seed: x.Seed})
+	}
+	return packer.Options{Samples: asked, Period: pack.Period{From: from, To: to}, Full: full, Temp: s.root, Now: func() time.Time { return s.now }}
 }
 
 // packed makes a pack of a period, verifies it, and compares all that it says
 // with the truth. If aside is given, the second verifier runs there, too.
-func (s *site) packed(from, to time.Time, full bool, aside *sync.WaitGroup) *truth {
+func (s *site) packed(from, to time.Time, full bool, aside *sync.WaitGroup, samples ...sample) *truth {
 	s.t.Helper()
-	name := fmt.Sprintf("%s to %s", from.Format(time.DateOnly), to.Format(time.DateOnly))
+	name := from.Format("2006-01-02 1504") + " to " + to.Format("2006-01-02 1504")
 	w := s.truth(from, to)
+	w.draw(samples)
 	file, err := os.Create(filepath.Join(s.root, name+".zip"))
 	s.must(err)
 	defer func() { _ = file.Close() }()
 	s.timed(name+": pack", func() {
-		_, err := packer.Write(context.Background(), file, s.input(), s.options(from, to, full))
+		_, err := packer.Write(context.Background(), file, s.input(), s.options(from, to, full, samples...))
 		s.must(err)
 	})
 	size, err := file.Seek(0, 2)

@@ -49,11 +49,11 @@ func (w *truth) figures() map[string]any {
 	for name, n := range w.lost {
 		lost[name] = n
 	}
-	return map[string]any{
+	return w.decisions(map[string]any{
 		"origin": origin, "tree_size": w.size, "root": w.root, "first": w.first, "next": w.next, "records": w.records, "kinds": w.kinds,
 		"gaps": w.gapList(), "requests": map[string]any{"total": w.total, "bytes": w.bytes, "authenticated": w.named, "by": w.by},
-		"days": days, "populations": counts, "checks": checks, "upstreams": upstreams, "rollups": rollups, "lost": lost, "keys": w.keys,
-	}
+		"days": days, "populations": counts, "checks": checks, "upstreams": upstreams, "rollups": rollups, "lost": lost, "keys": w.keys, "samples": w.samples,
+	})
 }
 
 // rolledUp reports whether the rollup record of a piece is among the records,
@@ -90,6 +90,9 @@ func (w *truth) report(full bool, criteria []criterion, definitions []definition
 // id is the name of the pack.
 func (w *truth) id(full bool) string {
 	text := fmt.Sprintf("caddy-soc2/evidence-pack/1\n%s\n%s\n%t\n%s\n%d\n%s\n", w.from.Format(stamp), w.to.Format(stamp), full, origin, w.size, w.root)
+	for _, s := range w.samples {
+		text += fmt.Sprintf("sample\n%s\n%d\n%s\n", s.Population, s.N, s.Seed)
+	}
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:16])
 }

@@ -33,16 +33,17 @@ const forgotten = "user-07@example.com"
 // script plays the quarter.
 type script struct {
 	*site
-	daily   int // requests
-	steps   []step
-	tracker *controls.Tracker
-	saved   []byte
-	holes   map[string][]jsonpatch.Op // what is wrong now, by check
-	good    any
-	runs    map[string]*controls.Report
-	states  map[string]string // of upstreams
-	since   map[string]time.Time
-	config  int
+	daily    int // requests
+	steps    []step
+	tracker  *controls.Tracker
+	saved    []byte
+	holes    map[string][]jsonpatch.Op // what is wrong now, by check
+	good     any
+	runs     map[string]*controls.Report
+	states   map[string]string // of upstreams
+	since    map[string]time.Time
+	config   int
+	settings controls.Settings
 }
 
 type step struct {
@@ -191,7 +192,7 @@ func (s *script) repeat() {
 func (s *script) check(trigger string) {
 	s.t.Helper()
 	ids := slices.Sorted(keysOf(s.holes))
-	name := fmt.Sprint(ids)
+	name := fmt.Sprint(ids, s.settings.Exceptions)
 	r := s.runs[name]
 	if r == nil {
 		var patch []jsonpatch.Op
@@ -206,7 +207,8 @@ func (s *script) check(trigger string) {
 		d.UseNumber()
 		snapshot := new(controls.Snapshot)
 		s.must(d.Decode(snapshot))
-		r = controls.Run(snapshot, new(controls.Settings))
+		settings := s.settings
+		r = controls.Run(snapshot, &settings)
 		s.runs[name] = r
 		s.expected(r)
 	}

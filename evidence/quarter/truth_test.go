@@ -34,6 +34,8 @@ type truth struct {
 	keys      []any
 	people    map[string]*person
 	clocks    []int64 // log.clock records of the period
+	decided   decided
+	samples   []sample // that were asked for
 }
 
 type day struct {
@@ -64,6 +66,7 @@ func (s *site) of(first, next int64, from, to time.Time, checkpoint []byte) *tru
 	w := &truth{
 		s: s, from: from, to: to, first: first, next: next, kinds: map[string]int{}, by: map[string]map[string]int{}, days: map[string]*day{},
 		rows: map[string][]int64{}, checks: map[string]*line{}, upstreams: map[string]*line{}, lost: map[string]int64{}, people: map[string]*person{}, keys: []any{},
+		decided: newDecided(), samples: []sample{},
 	}
 	for _, name := range []string{"status", "access", "cache", "end", "host", "limit", "method", "proto", "tls", "upstream"} {
 		w.by[name] = map[string]int{}
@@ -237,6 +240,7 @@ func (w *truth) person(key string, seq int64, at time.Time, method string) *pers
 // happened takes what is no request.
 func (w *truth) happened(seq int64, kind string, at time.Time, o *other) {
 	w.states(seq, kind, at, o)
+	w.decide(seq, kind, at, o.cells)
 	if !w.in(at) {
 		return
 	}
