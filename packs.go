@@ -1,6 +1,7 @@
 package soc2
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 
@@ -64,17 +65,20 @@ func (a *App) leaveDesk() error {
 var errNoLog = errors.New("there is no audit log that is open")
 
 // currentLog is the log of this process, as it is packed.
-func currentLog() (l packer.Log, err error) {
+func currentLog(ctx context.Context) (l packer.Log, err error) {
 	book := ledger.Current()
 	if book == nil || !book.Hold() {
 		return l, errNoLog
 	}
 	defer book.Release()
-	return packedLog(book.Log())
+	return packedLog(ctx, book.Log())
 }
 
-// packedLog is an open log, as it is packed.
-func packedLog(log *audit.Log) (l packer.Log, err error) {
+// packedLog has an open log sign what it has so far, and returns it to be packed.
+func packedLog(ctx context.Context, log *audit.Log) (l packer.Log, err error) {
+	if err := log.Sign(ctx, log.Next()); err != nil {
+		return l, err
+	}
 	l = packer.Log{Dir: log.Records(), Signer: log.Key()}
 	for _, k := range log.Keys() {
 		v, err := k.Verifier()

@@ -131,8 +131,8 @@ func TestAReloadEndsNoPack(t *testing.T) {
 		ids = append(ids, o.order())
 	}
 	o.load("two") // while they wait
-	for _, id := range ids {
-		if j := o.over(id); j.State != jobs.Done {
+	for i, id := range ids { // each has the records of the orders before
+		if j := o.over(id); j.State != jobs.Done || j.Size <= int64(i) {
 			t.Fatalf("%+v", j)
 		}
 	}

@@ -109,17 +109,8 @@ func (a *App) startReports() {
 		return
 	}
 	a.schedule = schedule.Start(schedule.Options{
-		Plans: a.Reports, Log: a.signedLog,
+		Plans: a.Reports, Log: func(ctx context.Context) (packer.Log, error) { return packedLog(ctx, a.log.get()) },
 		Record: func(r audit.Body) error { return a.log.Write(r, true) },
 		Report: func(err error) { caddy.Log().Named("soc2").Error("reports", zap.Error(err)) },
 	})
-}
-
-// signedLog has the log sign what it has so far, and returns it to be packed.
-func (a *App) signedLog(ctx context.Context) (l packer.Log, err error) {
-	log := a.log.get()
-	if err := log.Sign(ctx, log.Next()); err != nil {
-		return l, err
-	}
-	return packedLog(log)
 }

@@ -121,7 +121,7 @@ func (d *Desk) prune() {
 
 // produce makes a pack and returns a job with what is known of it.
 func (d *Desk) produce(ctx context.Context, id string, o Order) (result Job, err error) {
-	log, err := d.opt.Log()
+	log, err := d.opt.Log(ctx)
 	if err != nil {
 		return result, err
 	}

@@ -8,6 +8,7 @@
 package jobs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -78,8 +79,8 @@ type Options struct {
 	Dir string
 	// Keep is how many packs are kept, and how many jobs that left none. Default: 10.
 	Keep int
-	// Log returns the log that is packed.
-	Log func() (packer.Log, error)
+	// Log signs what was appended so far, and returns the log that is packed.
+	Log func(ctx context.Context) (packer.Log, error)
 	// Record appends a record, and waits until it is durable.
 	Record func(audit.Body) error
 	// Report tells the operator what could not be answered to anybody.

@@ -75,7 +75,7 @@ func (o *office) open() {
 	}
 }
 
-func (o *office) log() (packer.Log, error) {
+func (o *office) log(context.Context) (packer.Log, error) {
 	o.mu.Lock()
 	gate := o.gate
 	o.mu.Unlock()

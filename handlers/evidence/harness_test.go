@@ -80,7 +80,7 @@ func (b *bench) Packs() *jobs.Desk {
 			_, err := b.log.Append(context.Background(), body.AppendBody(nil, "edge-1"))
 			return err
 		},
-		Log: func() (packer.Log, error) {
+		Log: func(context.Context) (packer.Log, error) {
 			v, err := b.cfg.Key.Verifier()
 			return packer.Log{Dir: b.log.Records(), Signer: b.cfg.Key, Keys: []note.Verifier{v}}, err
 		},
