@@ -198,7 +198,6 @@ func (w *truth) played() {
 		n["triaged"] += count(f.triage != nil)
 		n["closed"] += count(f.closed != "" && f.result == "fail")
 		n["open"] += count(f.check != "" && f.closed == "")
-		n["warn"] += count(f.result == "warn")
 		n["of others"] += count(f.check == "")
 	}
 	for _, r := range risks {
@@ -207,7 +206,7 @@ func (w *truth) played() {
 		n["ended"] += count(r.ended != "")
 		n["withdrawn"] += count(r.verdict == "withdrawn")
 	}
-	for _, what := range []string{"triaged", "closed", "open", "warn", "of others", "review", "configuration", "expires", "ended", "withdrawn"} {
+	for _, what := range []string{"triaged", "closed", "open", "of others", "review", "configuration", "expires", "ended", "withdrawn"} {
 		if n[what] == 0 {
 			w.s.t.Errorf("the script has none that is %s: %v", what, n)
 		}

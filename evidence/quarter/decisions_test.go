@@ -38,9 +38,17 @@ func (s *script) planDecisions() {
 	triage("02-25 11:55:00", bob, "benign", "in time the last", check("6f02"))
 	triage("02-25 12:10:00", bob, "duplicate", "last", check("6f01")) // by a clock that was set back
 	triage("02-25 12:11:00", bob, "false_positive", "by its number", index("TLS-004"))
+	triage("02-25 12:12:00", bob, "benign", "it is over", answer("TLS-004", 2))
 	triage("02-26 08:00:00", bob, "incident", "a day later", answer("TLS-004", 1))
 	triage("03-31 21:00:00", bob, "incident", "at the end", answer("EVD-001", 0))
 	triage("04-02 09:00:00", bob, "benign", "behind the end", check("EVD-001"))
+	for i, result := range []string{"fail", "unknown", "warn"} { // worse for a while
+		s.on("03-27 1"+strconv.Itoa(i)+":30:00", func() {
+			c := *s.others[s.facts[s.result("CHG-007", 0)].n].body.(*audit.CheckTransition)
+			c.Time, c.Before, c.After = s.now, c.After, result
+			s.add(&c)
+		})
+	}
 	s.planRisks(bob, robot)
 }
 
