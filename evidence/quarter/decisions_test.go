@@ -20,6 +20,7 @@ func (s *script) planDecisions() {
 			s.add(&audit.Review{Time: s.now, Kind: audit.KindReviewTriage, Actor: a, Subject: subject, Seq: answers, Verdict: verdict, Owner: "@oncall", Ticket: "INC-" + strconv.Itoa(len(s.others)), Reason: reason})
 		})
 	}
+	s.on("02-25 11:40:00", s.settle) // as a period ends five minutes later
 	check := func(id string) func() (string, int64) { return func() (string, int64) { return id, 0 } }
 	answer := func(id string, back int) func() (string, int64) {
 		return func() (string, int64) { return "a finding", s.result(id, back) }
