@@ -49,7 +49,7 @@ func TestCaddyfileErrorsNameTheLine(t *testing.T) {
 		{"{\n\tsoc2 {\n\t\taudit {\n\t\t\tcheckpoint every soon\n\t\t}\n\t}\n}\n", []string{`"soon"`, "10s", "Caddyfile:4"}},
 		{"{\n\tservers {\n\t\tlistener_wrappers {\n\t\t\tsoc2 {\n\t\t\t\tfast\n\t\t\t}\n\t\t}\n\t}\n}\n", []string{`"fast"`, "Caddyfile:5"}},
 		{":80 {\n\tsoc2_headers strict {\n\t\tcps x\n\t}\n}\n", []string{`"cps"`, "csp", "Caddyfile:3"}},
-		{":80 {\n\tsoc2_evidence {\n\t\tauth none\n\t}\n}\n", []string{`"auth"`, "prefix and allow_unauthenticated", "Caddyfile:3"}},
+		{":80 {\n\tsoc2_evidence {\n\t\tauth none\n\t}\n}\n", []string{`"auth"`, "prefix, allow_unauthenticated, viewers, auditors and rate", "Caddyfile:3"}},
 		{":80 {\n\tsoc2_audit {\n\t\tmode async\n\t}\n}\n", []string{`"mode"`, "global option soc2", "Caddyfile:3"}},
 	} {
 		h.rejects(c.want, c.config, "adapt")

@@ -99,7 +99,7 @@ func cellsOf(b audit.Body) (kind string, at time.Time, took time.Duration, cells
 	case *audit.Review:
 		kind, at = string(b.Kind), b.Time
 		r.actor(b.Actor)
-		for name, v := range map[string]string{"subject": b.Subject, "verdict": b.Verdict, "owner": b.Owner, "ticket": b.Ticket, "reason": b.Reason} {
+		for name, v := range map[string]string{"subject": b.Subject, "verdict": b.Verdict, "owner": b.Owner, "approver": b.Approver, "ticket": b.Ticket, "reason": b.Reason} {
 			r.text(name, v)
 		}
 		r.time("from", b.From)

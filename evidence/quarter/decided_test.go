@@ -15,6 +15,7 @@ type decided struct {
 	of       map[int64]*finding  // by each record of it
 	risks    []*risk
 	named    map[string]*risk // by checks whose results name one
+	reviewed map[int64]*risk  // of reviews, by their records
 }
 
 // finding is a row of incidents/findings.csv. An absent text is empty.
@@ -34,11 +35,11 @@ type triage struct {
 // risk is a row of exceptions/accepted-risks.csv.
 type risk struct {
 	triage
-	source, check, expires, ended string
+	source, check, approver, expires, ended string
 }
 
 func newDecided() decided {
-	return decided{newest: map[string]*finding{}, others: map[string]*finding{}, of: map[int64]*finding{}, named: map[string]*risk{}}
+	return decided{newest: map[string]*finding{}, others: map[string]*finding{}, of: map[int64]*finding{}, named: map[string]*risk{}, reviewed: map[int64]*risk{}}
 }
 
 // decision is what a record says of a decision.
@@ -61,8 +62,18 @@ func (w *truth) decide(seq int64, kind string, when time.Time, c map[string]stri
 		t := decision(seq, at, c)
 		f.triage = &t
 	case "review.exception":
-		if until := c["until"]; until == "" || until >= w.from.Format(stamp) {
-			d.risks = append(d.risks, &risk{triage: decision(seq, at, c), source: "review", check: c["subject"], expires: c["until"]})
+		r := &risk{triage: decision(seq, at, c), source: "review", check: c["subject"], approver: c["approver"], expires: c["until"]}
+		answered, _ := strconv.ParseInt(c["answers"], 10, 64)
+		if before := d.reviewed[answered]; before != nil && r.verdict == "withdrawn" {
+			before.ended = at
+			return
+		}
+		if r.verdict == "withdrawn" && at < w.from.Format(stamp) {
+			return // of what is not in the pack
+		}
+		if r.expires == "" || r.expires >= w.from.Format(stamp) {
+			d.reviewed[seq] = r
+			d.risks = append(d.risks, r)
 		}
 	}
 }
@@ -180,7 +191,7 @@ func (w *truth) decisions(figures map[string]any) map[string]any {
 	}
 	for _, r := range accepted {
 		m := optional(r.json(), "expires", r.expires, "ended", r.ended)
-		m["source"], m["check"] = r.source, r.check
+		m["source"], m["check"], m["approver"] = r.source, r.check, r.approver
 		risks = append(risks, m)
 	}
 	figures["findings"], figures["more_findings"] = findings, 0
@@ -204,7 +215,7 @@ func (w *truth) played() {
 		n[r.source]++
 		n["expires"] += count(r.expires != "")
 		n["ended"] += count(r.ended != "")
-		n["withdrawn"] += count(r.verdict == "withdrawn")
+		n["withdrawn"] += count(r.source == "review" && r.ended != "")
 	}
 	for _, what := range []string{"triaged", "closed", "open", "of others", "review", "configuration", "expires", "ended", "withdrawn"} {
 		if n[what] == 0 {

@@ -28,9 +28,9 @@ func (o *opened) sheets() {
 	o.sheet("incidents/findings.csv", "finding check subject severity result opened closed verdict triaged triage_seq by by_known claim owner ticket reason", rows)
 	rows = nil
 	for _, r := range risks {
-		add(r.seq, r.source, r.check, r.at, r.verdict, r.owner, r.by, r.known, r.claim, r.ticket, r.why, r.expires, r.ended)
+		add(r.seq, r.source, r.check, r.at, r.verdict, r.owner, r.approver, r.by, r.known, r.claim, r.ticket, r.why, r.expires, r.ended)
 	}
-	o.sheet("exceptions/accepted-risks.csv", "seq source check time verdict owner by by_known claim ticket reason expires ended", rows)
+	o.sheet("exceptions/accepted-risks.csv", "seq source check time verdict owner approver by by_known claim ticket reason expires ended", rows)
 	rows = nil
 	for _, date := range slices.Sorted(maps.Keys(w.days)) {
 		d := w.days[date]

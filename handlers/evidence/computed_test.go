@@ -49,7 +49,7 @@ func TestHistoryHasTheExactFailingIntervals(t *testing.T) {
 	began := time.Now()
 	b.flip("ENV-001", began, 6)
 	b.flip("ENV-002", began.Add(5500*time.Millisecond), 1) // the log's newest record is behind the last result
-	b.sign()
+	b.head()
 	h := b.handler(Handler{})
 	type answer struct {
 		State     string
@@ -102,7 +102,7 @@ func TestHistoryHasTheExactFailingIntervals(t *testing.T) {
 		}
 		next = *p.Next
 		b.flip("ENV-001", began.Add(500*time.Millisecond), 1)
-		b.sign()
+		b.head()
 	}
 	if len(all) != 5 {
 		t.Errorf("pages have %v", all)

@@ -126,6 +126,15 @@ func (b *bench) sign() {
 	b.open()
 }
 
+// head brings all records under a checkpoint, and adds none: one of opening takes
+// back what records of a later time said.
+func (b *bench) head() {
+	b.t.Helper()
+	if err := b.log.Sign(b.t.Context(), b.log.Next()); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 // add appends the record of a request.
 func (b *bench) add(path string) (seq int64, id string) {
 	b.t.Helper()
