@@ -55,9 +55,11 @@ func (s *Schedule) produce(ctx context.Context, t *task) (m made, err error) {
 // temp makes a directory for what is not done yet, and removes those of attempts
 // that a crash ended.
 func (p *Plan) temp(what string) (string, error) {
-	old, err := filepath.Glob(filepath.Join(p.To, "."+p.prefix(what)+"*"+durable.TempSuffix))
-	for _, dir := range old {
-		err = errors.Join(err, os.RemoveAll(dir))
+	old, err := os.ReadDir(p.To)
+	for _, e := range old {
+		if name := e.Name(); strings.HasPrefix(name, "."+p.prefix(what)) && strings.HasSuffix(name, durable.TempSuffix) {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(p.To, name)))
+		}
 	}
 	if err != nil {
 		return "", err
