@@ -249,7 +249,7 @@ func (d *Desk) progress(id string) func(done, total int64) {
 
 // options are those of the packer.
 func (d *Desk) options(j string, o *Order) packer.Options {
-	opt := packer.Options{Full: o.Full, Samples: o.Samples, Temp: d.opt.Dir, Progress: d.progress(j), Now: d.opt.Now}
+	opt := packer.Options{Full: o.Full, Samples: o.Samples, Temp: d.opt.Dir, Reserve: packer.Reserve, Progress: d.progress(j), Now: d.opt.Now}
 	opt.Period.From, opt.Period.To = o.From, o.To
 	return opt
 }

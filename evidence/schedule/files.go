@@ -27,7 +27,7 @@ func (s *Schedule) produce(ctx context.Context, t *task) (m made, err error) {
 		return m, err
 	}
 	defer func() { _ = os.RemoveAll(temp) }() // what is left is removed by the next attempt
-	opt := packer.Options{Period: t.period, Full: t.plan.Full, Temp: temp, Now: s.opt.Now}
+	opt := packer.Options{Period: t.period, Full: t.plan.Full, Temp: temp, Reserve: packer.Reserve, Now: s.opt.Now}
 	f, err := os.OpenFile(filepath.Join(temp, "out"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, durable.FileMode)
 	if err != nil {
 		return m, err
