@@ -256,6 +256,24 @@ func TestAFailureIsRecordedAndTriedAgain(t *testing.T) {
 	w.want(w.files(), []string{"evidence_weekly_20260105_20260112.zip"})
 }
 
+func TestAnAttemptThatEndedTheProcessIsNotMadeAtEachStart(t *testing.T) {
+	w := newWorld(t, "2026-01-05 00:00")
+	w.set("2026-01-12 05:00")
+	p := &Plan{Every: Weekly, To: w.to}
+	if err := Check([]*Plan{p}); err != nil {
+		t.Fatal(err)
+	}
+	s := &Schedule{opt: Options{Record: w.record, Now: w.clock}}
+	crashed := &task{plan: p, what: Pack, period: p.periods(w.clock(), 1)[0]}
+	if err := s.record(crashed, begun, made{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.run("2026-01-12 05:59", p)
+	w.want(w.files(), nil)
+	w.run("2026-01-12 06:01", p)
+	w.want(w.files(), []string{"evidence_weekly_20260105_20260112.zip"})
+}
+
 func TestAPlanThatNeverSucceededMakesUpForWhatItTried(t *testing.T) {
 	w := newWorld(t, "2026-01-05 00:00")
 	if err := os.WriteFile(w.to, []byte("a file"), 0o600); err != nil {

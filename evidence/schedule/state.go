@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
@@ -46,7 +47,7 @@ func (s *Schedule) record(t *task, what string, m made, why error) error {
 // last one if none was tried either. It reads the log backwards from now, period by period, until it finds one that was made.
 // First is when the log began, or what is left of it.
 func pending(ctx context.Context, dir records.Dir, plans []*Plan, now time.Time) (open []*task, first time.Time, err error) {
-	h := history{ctx: ctx, dir: dir, made: map[string]bool{}, begun: map[string]bool{}}
+	h := history{ctx: ctx, dir: dir, made: map[string]bool{}, begun: map[string]time.Time{}, failed: map[string]time.Time{}}
 	if h.segments, err = dir.Segments(); err != nil || len(h.segments) == 0 {
 		return nil, first, err
 	}
@@ -71,8 +72,11 @@ func pending(ctx context.Context, dir records.Dir, plans []*Plan, now time.Time)
 					break
 				}
 				list = append(list, t)
-				if h.begun[t.file()] {
-					known = len(list) // it was tried, and not made
+				if at := h.begun[t.file()]; !at.IsZero() { // it was tried, and not made
+					known = len(list)
+					if at.After(h.failed[t.file()]) && !at.After(now) { // it may have ended the process, and is not to do that at each start
+						t.due = at.Add(again)
+					}
 				}
 			}
 			if !found {
@@ -91,8 +95,9 @@ type history struct {
 	dir      records.Dir
 	segments []records.Segment
 	made     map[string]bool // by file
-	begun    map[string]bool // by file
-	read     int             // segment down to which it was read; -1: none was
+
+	begun, failed map[string]time.Time // the last of each file
+	read          int                  // segment down to which it was read; -1: none was
 }
 
 func (h *history) appended(seq int64) (time.Time, error) {
@@ -137,16 +142,19 @@ func (h *history) take(_ int64, record []byte) error {
 		return nil
 	}
 	var r struct {
-		Path    string `json:"path"`
-		Filter  string `json:"filter"`
-		Outcome string `json:"outcome"`
+		Time    time.Time `json:"time"`
+		Path    string    `json:"path"`
+		Filter  string    `json:"filter"`
+		Outcome string    `json:"outcome"`
 	}
 	switch {
-	case json.Unmarshal(record, &r) != nil || r.Outcome != "allowed":
-	case r.Filter == done:
+	case json.Unmarshal(record, &r) != nil:
+	case r.Filter == done && r.Outcome == "allowed":
 		h.made[r.Path] = true
 	case r.Filter == begun:
-		h.begun[r.Path] = true
+		h.begun[r.Path] = later(h.begun[r.Path], r.Time)
+	case strings.HasPrefix(r.Filter, failed):
+		h.failed[r.Path] = later(h.failed[r.Path], r.Time)
 	}
 	return nil
 }
