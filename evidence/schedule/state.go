@@ -44,8 +44,9 @@ func (s *Schedule) record(t *task, what string, m made, why error) error {
 
 // pending finds out from the log what is to be made: for each plan, the periods
 // after the last that was made or, if none was, from the first that was tried; the
-// last one if none was tried either. It reads the log backwards from now, period by period, until it finds one that was made.
-// First is when the log began, or what is left of it.
+// last one if none was tried either. It reads the log backwards from now, period by
+// period, until it finds one that was made. First is when the log began, or what
+// is left of it.
 func pending(ctx context.Context, dir records.Dir, plans []*Plan, now time.Time) (open []*task, first time.Time, err error) {
 	h := history{ctx: ctx, dir: dir, made: map[string]bool{}, begun: map[string]time.Time{}, failed: map[string]time.Time{}}
 	if h.segments, err = dir.Segments(); err != nil || len(h.segments) == 0 {

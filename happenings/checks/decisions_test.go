@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/controls"
+	"github.com/caddy-soc2/caddy-soc2/evidence/decision"
 	"github.com/caddy-soc2/caddy-soc2/happenings/ledger"
 )
 
@@ -190,6 +191,23 @@ func TestAWithdrawalThatCannotBeReadIsNotOverlooked(t *testing.T) {
 	tally.Decided(before, risk("UPS-004"), true) // as by who reads the log back
 	if all := tally.Accepted(now); len(all) != 1 || all[0].Record != after || all[0].State != controls.StateInForce {
 		t.Errorf("in force: %+v", all)
+	}
+}
+
+// TestACopyIsNotNewerThanTheLogSays has a log that went on after the copy.
+func TestACopyIsNotNewerThanTheLogSays(t *testing.T) {
+	s := newShelf(t, filepath.Join(t.TempDir(), "log"))
+	s.requests(t, 10)
+	now := time.Now()
+	copied := &decision.Restored{Size: 5, MaxAge: time.Hour, Took: time.Minute}
+	if err := fresh(s.log, copied, now); err != nil {
+		t.Error(err)
+	}
+	if err := fresh(s.log, copied, now.Add(2*time.Hour)); err == nil || !strings.Contains(err.Error(), "went on without the copy") {
+		t.Errorf("two hours later: %v", err)
+	}
+	if err := fresh(s.log, &decision.Restored{Size: s.log.Durable()}, now.Add(2*time.Hour)); err != nil {
+		t.Errorf("a copy that lacks nothing: %v", err)
 	}
 }
 
