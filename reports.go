@@ -95,8 +95,12 @@ func (a *App) checkReports() error {
 	if err := schedule.Check(a.Reports); err != nil {
 		return fmt.Errorf("soc2: reports %w", err)
 	}
+	log, err := filepath.Abs(a.Audit.Dir)
+	if err != nil {
+		return fmt.Errorf("soc2: audit dir %s: %w", a.Audit.Dir, err)
+	}
 	for _, p := range a.Reports {
-		if rel, err := filepath.Rel(a.Audit.Dir, p.To); err == nil && filepath.IsLocal(rel) {
+		if rel, err := filepath.Rel(log, p.To); err == nil && filepath.IsLocal(rel) {
 			return fmt.Errorf("soc2: reports to %s: that is in the directory of the log, which nobody else writes to: choose another", p.To)
 		}
 	}

@@ -65,6 +65,7 @@ const maxAccepted = 1024
 type accepted struct {
 	mu   sync.Mutex // guards the fields below
 	list map[int64]*Acceptance
+	from int64 // what records before this one accept does not count
 }
 
 // Decided takes up a record of what a person decided, which has an index in the
@@ -87,7 +88,17 @@ func (t *Tally) ForgetAccepted() {
 	a := &t.accepted
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.list = nil
+	a.list, a.from = nil, 0
+}
+
+// ForgetAcceptedBefore forgets what records before an index accept, for good: part
+// of the log before it cannot be read, and may have withdrawn it.
+func (t *Tally) ForgetAcceptedBefore(seq int64) {
+	a := &t.accepted
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.from = max(a.from, seq)
+	maps.DeleteFunc(a.list, func(record int64, _ *Acceptance) bool { return record < a.from })
 }
 
 func (a *accepted) take(seq int64, r *audit.Review) {
@@ -101,7 +112,7 @@ func (a *accepted) take(seq int64, r *audit.Review) {
 		if x := a.list[r.Seq]; x != nil && x.Withdrawn == nil && seq > x.Record {
 			x.Withdrawn = &Withdrawal{Record: seq, Time: r.Time.UTC(), Reason: r.Reason, Actor: nameOf(&r.Actor)}
 		}
-	case a.list[seq] != nil: // it was seen already
+	case seq < a.from, a.list[seq] != nil: // it may have been withdrawn, or was seen already
 	case r.Verdict == VerdictAccepted && d != nil && !r.Until.IsZero():
 		a.room(d.ID)
 		a.list[seq] = &Acceptance{

@@ -611,7 +611,7 @@ class Reviews:
         elif kind == "review.exception" and not (text("until") and text("until") < self.start):
             withdrawn = text("verdict") == "withdrawn"
             if withdrawn and r.get("answers", 0) in self.accepted:
-                self.accepted[r["answers"]]["ended"] = at
+                self.accepted[r["answers"]].setdefault("ended", at)
             elif not withdrawn or at >= self.start:
                 more = {**who, "approver": text("approver"), "expires": text("until")}
                 self.accepted[seq] = self.risk(seq, "review", text("subject"), at, more)

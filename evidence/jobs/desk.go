@@ -84,7 +84,7 @@ func (d *Desk) Order(o Order, by Actor) (Job, error) {
 	case len(d.queue) >= maxWaiting:
 		return Job{}, ErrBusy
 	}
-	if err := d.opt.Record(j.record(now, "ordered")); err != nil {
+	if err := d.opt.Record(j.record(now, ordered)); err != nil {
 		return Job{}, fmt.Errorf("the order could not be recorded: %w", err)
 	}
 	if err := d.save(j); err != nil {
@@ -133,8 +133,9 @@ func (d *Desk) Pack(id string) (*os.File, Job, error) {
 	return f, *j, err
 }
 
-// Cancel ends a job that is not over, and removes one that is, with its pack.
-func (d *Desk) Cancel(id string) (Job, error) {
+// Cancel ends a job that is not over, and removes one that is, with its pack. The
+// record of that has who did it in place of who ordered the pack.
+func (d *Desk) Cancel(id string, by Actor) (Job, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	j := d.jobs[id]
@@ -142,12 +143,19 @@ func (d *Desk) Cancel(id string) (Job, error) {
 	case j == nil:
 		return Job{}, ErrJob
 	case d.running == id:
+		j.canceler = by
 		d.stop() // its goroutine ends it
 		return *j, nil
 	case j.State == Waiting:
+		j.canceler = by
 		d.queue = slices.DeleteFunc(d.queue, func(x string) bool { return x == id })
 		d.end(j, Canceled, nil)
 		return *j, nil
+	}
+	removed := *j
+	removed.canceler = by
+	if err := d.opt.Record(removed.record(d.opt.Now().UTC(), removal)); err != nil {
+		return *j, fmt.Errorf("the removal could not be recorded, and nothing is removed: %w", err)
 	}
 	return *j, d.remove(id)
 }
@@ -241,7 +249,7 @@ func (d *Desk) progress(id string) func(done, total int64) {
 
 // options are those of the packer.
 func (d *Desk) options(j string, o *Order) packer.Options {
-	opt := packer.Options{Full: o.Full, Samples: o.Samples, Temp: d.opt.Dir, Progress: d.progress(j), Now: d.opt.Now}
+	opt := packer.Options{Full: o.Full, Samples: o.Samples, Temp: d.opt.Dir, Reserve: packer.Reserve, Progress: d.progress(j), Now: d.opt.Now}
 	opt.Period.From, opt.Period.To = o.From, o.To
 	return opt
 }

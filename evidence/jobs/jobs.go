@@ -61,6 +61,8 @@ type Job struct {
 	SHA256  string `json:"sha256,omitempty"` // of the file, hex
 	Size    int64  `json:"tree_size,omitempty"`
 	Root    string `json:"tree_root,omitempty"`
+
+	canceler Actor // who canceled it
 }
 
 // Actor is who ordered a job, as records have it.
@@ -119,9 +121,19 @@ func (o *Order) check(now time.Time) error {
 	return nil
 }
 
+// What else happens to jobs than that they get into a state.
+const (
+	ordered = "ordered"
+	removal = "removed"
+)
+
 // record is what the log keeps of a job. Filter says what happened.
 func (j *Job) record(at time.Time, what string) *audit.EvidenceRead {
-	a := audit.Actor{Name: j.Actor.Name, Known: j.Actor.Known, How: j.Actor.How, Claim: j.Actor.Claim, Address: j.Actor.Address, ClientCert: j.Actor.ClientCert}
+	by := j.Actor
+	if what == string(Canceled) || what == removal {
+		by = j.canceler
+	}
+	a := audit.Actor{Name: by.Name, Known: by.Known, How: by.How, Claim: by.Claim, Address: by.Address, ClientCert: by.ClientCert}
 	r := &audit.EvidenceRead{
 		Time: at, Actor: a, Resource: "pack", Name: j.ID, Format: "zip", From: j.Order.From, To: j.Order.To,
 		Filter: what, Outcome: "allowed", Bytes: j.Bytes, TreeSize: j.Size, TreeRoot: j.Root,
@@ -129,7 +141,10 @@ func (j *Job) record(at time.Time, what string) *audit.EvidenceRead {
 	if j.Order.Full {
 		r.Format = "zip, full"
 	}
-	if j.State == Failed || j.State == Interrupted {
+	switch {
+	case what == ordered && j.Order.Reason != "":
+		r.Filter += ": " + j.Order.Reason
+	case what == string(Failed), what == string(Interrupted):
 		r.Outcome = "error"
 		r.Filter += ": " + j.Error
 	}

@@ -120,6 +120,19 @@ func (o *office) said(id string) (list []string) {
 	return list
 }
 
+// actors are those of the records of a job.
+func (o *office) actors(id string) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var list []string
+	for _, r := range o.records {
+		if r.Name == id {
+			list = append(list, r.Actor.Name)
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
 func (o *office) order() jobs.Job {
 	o.t.Helper()
 	j, err := o.desk.Order(jobs.Order{From: day, To: day.AddDate(0, 0, 1)}, jobs.Actor{Name: "alice", Known: "verified"})
@@ -223,7 +236,7 @@ func TestJobsAreCanceledWhileTheyWaitAndWhileTheyRun(t *testing.T) {
 	running, waiting := o.order(), o.order()
 	o.until(running.ID, jobs.Running)
 	for _, id := range []string{running.ID, waiting.ID} {
-		if _, err := o.desk.Cancel(id); err != nil {
+		if _, err := o.desk.Cancel(id, jobs.Actor{Name: "bob", Known: "verified"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -233,6 +246,9 @@ func TestJobsAreCanceledWhileTheyWaitAndWhileTheyRun(t *testing.T) {
 		if got := strings.Join(o.said(id), ", "); got != "ordered, canceled" {
 			t.Errorf("recorded: %s", got)
 		}
+		if got := o.actors(id); got != "alice, bob" {
+			t.Errorf("recorded of %s", got)
+		}
 		if _, _, err := o.desk.Pack(id); !errors.Is(err, jobs.ErrJob) {
 			t.Errorf("a canceled job has a pack: %v", err)
 		}
@@ -240,7 +256,7 @@ func TestJobsAreCanceledWhileTheyWaitAndWhileTheyRun(t *testing.T) {
 	if j := o.order(); o.until(j.ID, jobs.Done).Bytes == 0 {
 		t.Error("nothing is made after a cancellation")
 	}
-	if _, err := o.desk.Cancel("00"); !errors.Is(err, jobs.ErrJob) {
+	if _, err := o.desk.Cancel("00", jobs.Actor{}); !errors.Is(err, jobs.ErrJob) {
 		t.Error(err)
 	}
 }
@@ -259,8 +275,16 @@ func TestOnlyTheNewestPacksAreKept(t *testing.T) {
 	if n := len(o.files()); n != 4 {
 		t.Errorf("files %v", o.files())
 	}
-	if _, err := o.desk.Cancel(ids[3]); err != nil || len(o.files()) != 2 {
+	o.fail = errors.New("no disk")
+	if _, err := o.desk.Cancel(ids[3], jobs.Actor{Name: "bob"}); err == nil || len(o.files()) != 4 {
+		t.Errorf("a removal that is not recorded: %v, files %v", err, o.files())
+	}
+	o.fail = nil
+	if _, err := o.desk.Cancel(ids[3], jobs.Actor{Name: "bob"}); err != nil || len(o.files()) != 2 {
 		t.Errorf("%v, files %v", err, o.files())
+	}
+	if r := o.records[len(o.records)-1]; r.Filter != "removed" || r.Actor.Name != "bob" || r.Name != ids[3] {
+		t.Errorf("%+v", r)
 	}
 }
 

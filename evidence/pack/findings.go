@@ -167,7 +167,9 @@ func (a *Account) accepted(seq int64, at string, h *happening) {
 	}
 	if h.Verdict == withdrawn {
 		if r := v.accepted[h.Answers]; r != nil {
-			r.Ended = at
+			if r.Ended == "" { // one that was withdrawn does not end again
+				r.Ended = at
+			}
 			return
 		}
 		if at < a.from {

@@ -241,6 +241,8 @@ func (s *site) days() *site {
 		case 58:
 			s.decide(audit.KindReviewException, "UPS-002", "withdrawn", time.Time{}, withdrawn)
 			s.append(&audit.UpstreamChange{Time: s.now, Kind: "upstream.up", Address: "app:3000", Server: "srv0", Before: "down", Cause: "active"})
+		case 59: // again, which does not put the end off
+			s.decide(audit.KindReviewException, "UPS-002", "withdrawn", time.Time{}, withdrawn)
 		case 60:
 			s.close()
 			s.pass(10 * time.Minute)

@@ -50,6 +50,9 @@ type Options struct {
 	Samples []pack.Sample
 	// Temp is the directory for temporary files. Default: that of the system.
 	Temp string
+	// Reserve is how many bytes are left free on the disk of Temp, to which the pack
+	// goes too: ErrRoom. Default: none.
+	Reserve int64
 	// Progress, if not nil, is told how many records were read.
 	Progress func(done, total int64)
 	// Now is the clock; default: time.Now. It decides only whether the period has
@@ -75,7 +78,7 @@ func Write(ctx context.Context, w io.Writer, logs []Log, opt Options) (*pack.Man
 			return nil, errors.New("a pack is made of the newest tree that is signed")
 		}
 	}
-	if b.spool, err = newSpool(opt.Temp); err != nil {
+	if b.spool, err = newSpool(opt.Temp, newRoom(ctx, &opt)); err != nil {
 		return nil, err
 	}
 	defer b.spool.remove()
@@ -91,7 +94,7 @@ func Write(ctx context.Context, w io.Writer, logs []Log, opt Options) (*pack.Man
 	if err := b.whole(); err != nil {
 		return nil, err
 	}
-	return b.manifest, b.write(w)
+	return b.manifest, b.write(within{b.spool.room, w})
 }
 
 func (o *Options) check(logs []Log) error {

@@ -26,6 +26,7 @@ const level = flate.DefaultCompression
 // spool keeps the files of a pack, compressed, until all are there.
 type spool struct {
 	dir   string
+	room  *room
 	files map[string]*spooled
 	coder []*flate.Writer // not in use
 }
@@ -42,12 +43,12 @@ type spooled struct {
 	entry pack.Entry
 }
 
-func newSpool(temp string) (*spool, error) {
+func newSpool(temp string, r *room) (*spool, error) {
 	dir, err := os.MkdirTemp(temp, "soc2-pack-")
 	if err != nil {
 		return nil, fmt.Errorf("making a directory for temporary files: %w", err)
 	}
-	return &spool{dir: dir, files: map[string]*spooled{}}, nil
+	return &spool{dir: dir, room: r, files: map[string]*spooled{}}, nil
 }
 
 func (s *spool) remove() {
@@ -73,7 +74,7 @@ func (s *spool) create(name string) (*spooled, error) {
 		return nil, err
 	}
 	s.files[name] = f
-	f.out = bufio.NewWriterSize(f.file, 32<<10)
+	f.out = bufio.NewWriterSize(within{s.room, f.file}, 32<<10)
 	if n := len(s.coder); n > 0 {
 		f.coder, s.coder = s.coder[n-1], s.coder[:n-1]
 		f.coder.Reset(f.out)

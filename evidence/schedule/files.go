@@ -27,7 +27,7 @@ func (s *Schedule) produce(ctx context.Context, t *task) (m made, err error) {
 		return m, err
 	}
 	defer func() { _ = os.RemoveAll(temp) }() // what is left is removed by the next attempt
-	opt := packer.Options{Period: t.period, Full: t.plan.Full, Temp: temp, Now: s.opt.Now}
+	opt := packer.Options{Period: t.period, Full: t.plan.Full, Temp: temp, Reserve: packer.Reserve, Now: s.opt.Now}
 	f, err := os.OpenFile(filepath.Join(temp, "out"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, durable.FileMode)
 	if err != nil {
 		return m, err
@@ -55,9 +55,11 @@ func (s *Schedule) produce(ctx context.Context, t *task) (m made, err error) {
 // temp makes a directory for what is not done yet, and removes those of attempts
 // that a crash ended.
 func (p *Plan) temp(what string) (string, error) {
-	old, err := filepath.Glob(filepath.Join(p.To, "."+p.prefix(what)+"*"+durable.TempSuffix))
-	for _, dir := range old {
-		err = errors.Join(err, os.RemoveAll(dir))
+	old, err := os.ReadDir(p.To)
+	for _, e := range old {
+		if name := e.Name(); strings.HasPrefix(name, "."+p.prefix(what)) && strings.HasSuffix(name, durable.TempSuffix) {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(p.To, name)))
+		}
 	}
 	if err != nil {
 		return "", err

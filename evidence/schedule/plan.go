@@ -62,7 +62,7 @@ func Check(plans []*Plan) error {
 			return fmt.Errorf("%s: %w", p.name(), err)
 		}
 		for _, what := range p.Make {
-			key := p.name() + what + p.To
+			key := p.name() + what + filepath.Clean(p.To)
 			if seen[key] {
 				return fmt.Errorf("%s: a %s of the same periods goes to %s twice", p.name(), what, p.To)
 			}

@@ -256,6 +256,61 @@ func TestAFailureIsRecordedAndTriedAgain(t *testing.T) {
 	w.want(w.files(), []string{"evidence_weekly_20260105_20260112.zip"})
 }
 
+func TestAnAttemptThatEndedTheProcessIsNotMadeAtEachStart(t *testing.T) {
+	w := newWorld(t, "2026-01-05 00:00")
+	w.set("2026-01-12 05:00")
+	p := &Plan{Every: Weekly, To: w.to}
+	if err := Check([]*Plan{p}); err != nil {
+		t.Fatal(err)
+	}
+	s := &Schedule{opt: Options{Record: w.record, Now: w.clock}}
+	crashed := &task{plan: p, what: Pack, period: p.periods(w.clock(), 1)[0]}
+	if err := s.record(crashed, begun, made{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.run("2026-01-12 05:59", p)
+	w.want(w.files(), nil)
+	w.run("2026-01-12 06:01", p)
+	w.want(w.files(), []string{"evidence_weekly_20260105_20260112.zip"})
+}
+
+func TestAPlanThatNeverSucceededMakesUpForWhatItTried(t *testing.T) {
+	w := newWorld(t, "2026-01-05 00:00")
+	if err := os.WriteFile(w.to, []byte("a file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.run("2026-01-20 00:00", &Plan{Every: Weekly, To: w.to})
+	if err := os.Remove(w.to); err != nil {
+		t.Fatal(err)
+	}
+	w.run("2026-01-20 00:01", &Plan{Every: Weekly, To: w.to})
+	w.want(w.files(), []string{"evidence_weekly_20260105_20260112.zip", "evidence_weekly_20260112_20260119.zip"})
+}
+
+func TestALogWhoseBeginningIsDamagedIsReportedOn(t *testing.T) {
+	w := newWorld(t, "2026-01-05 00:00")
+	w.run("2026-01-06 00:00", &Plan{Every: Weekly, To: w.to})
+	if err := w.log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dir := w.log.Records()
+	list, err := dir.Segments()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(w.log.Dir(), filepath.FromSlash(list[0].Path())), 10); err != nil {
+		t.Fatal(err)
+	}
+	plans := []*Plan{{Every: Weekly, To: w.to}}
+	if err := Check(plans); err != nil {
+		t.Fatal(err)
+	}
+	open, _, err := pending(t.Context(), dir, plans, when(t, "2026-01-12 05:00"))
+	if err != nil || len(open) != 1 || !open[0].period.To.Equal(when(t, "2026-01-12 00:00")) {
+		t.Errorf("%v %v", open, err)
+	}
+}
+
 func TestALogThatCannotBeReadIsReadAgainLater(t *testing.T) {
 	w := newWorld(t, "2026-01-05 00:00")
 	w.set("2026-01-12 05:00")
@@ -299,7 +354,7 @@ func TestPlansThatAreWrongAreRefused(t *testing.T) {
 	for name, list := range map[string][]*Plan{
 		"nothing": {{}}, "no directory": {{Every: Weekly}}, "not absolute": {{Every: Weekly, To: "x"}}, "daily": {{Every: "daily", To: "/x"}},
 		"both": {{Every: Weekly, Cron: "0 0 * * *", To: "/x"}}, "cron": {{Cron: "x", To: "/x"}}, "make": {{Every: Weekly, To: "/x", Make: []string{"mail"}}},
-		"keep": {{Every: Weekly, To: "/x", Keep: -1}}, "twice": {{Every: Weekly, To: "/x"}, {Every: Weekly, To: "/x", Full: true}},
+		"keep": {{Every: Weekly, To: "/x", Keep: -1}}, "twice": {{Every: Weekly, To: "/x"}, {Every: Weekly, To: "/x", Full: true}}, "twice, spelled otherwise": {{Every: Weekly, To: "/x"}, {Every: Weekly, To: "/x/"}},
 	} {
 		if err := Check(list); err == nil {
 			t.Errorf("%s: it is taken", name)

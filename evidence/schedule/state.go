@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
@@ -42,23 +43,24 @@ func (s *Schedule) record(t *task, what string, m made, why error) error {
 }
 
 // pending finds out from the log what is to be made: for each plan, the periods
-// after the last that was made; the last one if none was. It reads the log
-// backwards from now, period by period, until it finds one that was made.
-// First is when the log began, or what is left of it.
+// after the last that was made or, if none was, from the first that was tried; the
+// last one if none was tried either. It reads the log backwards from now, period by
+// period, until it finds one that was made. First is when the log began, or what
+// is left of it.
 func pending(ctx context.Context, dir records.Dir, plans []*Plan, now time.Time) (open []*task, first time.Time, err error) {
-	h := history{ctx: ctx, dir: dir, made: map[string]bool{}}
+	h := history{ctx: ctx, dir: dir, made: map[string]bool{}, begun: map[string]time.Time{}, failed: map[string]time.Time{}}
 	if h.segments, err = dir.Segments(); err != nil || len(h.segments) == 0 {
 		return nil, first, err
 	}
 	h.dir.List = h.segments
 	if first, err = h.appended(h.segments[0].First); err != nil {
-		return nil, first, err
+		first = time.Time{} // it is damaged, or just removed: the log may have begun at any time
 	}
 	h.read = -1
 	for _, p := range plans {
 		for _, what := range p.Make {
 			var list []*task
-			found := false
+			found, known := false, 1 // a plan that is new makes up for nothing
 			for _, period := range p.periods(now, backlog) {
 				if !period.To.After(first) {
 					break // the log had not begun
@@ -71,9 +73,15 @@ func pending(ctx context.Context, dir records.Dir, plans []*Plan, now time.Time)
 					break
 				}
 				list = append(list, t)
+				if at := h.begun[t.file()]; !at.IsZero() { // it was tried, and not made
+					known = len(list)
+					if at.After(h.failed[t.file()]) && !at.After(now) { // it may have ended the process, and is not to do that at each start
+						t.due = at.Add(again)
+					}
+				}
 			}
-			if !found && len(list) > 1 {
-				list = list[:1] // it is a new plan, which makes up for nothing
+			if !found {
+				list = list[:min(known, len(list))]
 			}
 			slices.Reverse(list)
 			open = append(open, list...)
@@ -88,7 +96,9 @@ type history struct {
 	dir      records.Dir
 	segments []records.Segment
 	made     map[string]bool // by file
-	read     int             // segment down to which it was read; -1: none was
+
+	begun, failed map[string]time.Time // the last of each file
+	read          int                  // segment down to which it was read; -1: none was
 }
 
 func (h *history) appended(seq int64) (time.Time, error) {
@@ -133,12 +143,19 @@ func (h *history) take(_ int64, record []byte) error {
 		return nil
 	}
 	var r struct {
-		Path    string `json:"path"`
-		Filter  string `json:"filter"`
-		Outcome string `json:"outcome"`
+		Time    time.Time `json:"time"`
+		Path    string    `json:"path"`
+		Filter  string    `json:"filter"`
+		Outcome string    `json:"outcome"`
 	}
-	if json.Unmarshal(record, &r) == nil && r.Filter == done && r.Outcome == "allowed" {
+	switch {
+	case json.Unmarshal(record, &r) != nil:
+	case r.Filter == done && r.Outcome == "allowed":
 		h.made[r.Path] = true
+	case r.Filter == begun:
+		h.begun[r.Path] = later(h.begun[r.Path], r.Time)
+	case strings.HasPrefix(r.Filter, failed):
+		h.failed[r.Path] = later(h.failed[r.Path], r.Time)
 	}
 	return nil
 }

@@ -214,17 +214,24 @@ func readPackOrder(w http.ResponseWriter, r *http.Request) (o jobs.Order, by job
 	if err != nil {
 		return o, by, err
 	}
-	a := changes.ActorOf(r)
-	by = jobs.Actor{Name: a.Name, Known: a.Known, How: a.How, Claim: a.Claim, Address: a.Address, ClientCert: a.ClientCert}
-	if in.By != "" {
+	if by = callerOf(r); in.By != "" {
 		by.Claim = in.By
+		if by.Name == "" {
+			by.Known = "asserted"
+		}
 	}
 	return jobs.Order{From: p.From, To: p.To, Full: in.Full, Samples: in.Samples, Reason: in.Reason}, by, nil
 }
 
+// callerOf is who makes a call of the admin API.
+func callerOf(r *http.Request) jobs.Actor {
+	a := changes.ActorOf(r)
+	return jobs.Actor{Name: a.Name, Known: a.Known, How: a.How, Claim: a.Claim, Address: a.Address, ClientCert: a.ClientCert}
+}
+
 // cancelPack cancels a job, or removes one that is over.
 func cancelPack(w http.ResponseWriter, r *http.Request, desk *jobs.Desk, id string) {
-	j, err := desk.Cancel(id)
+	j, err := desk.Cancel(id, callerOf(r))
 	switch {
 	case errors.Is(err, jobs.ErrJob):
 		notFound(w, r)

@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -174,6 +175,9 @@ func hold() (ledger.Numbered, error) {
 // enter writes the record of a decision.
 func enter(book ledger.Numbered, r *audit.Review) (*Entered, error) {
 	seq, err := book.Enter(r)
+	if errors.Is(err, audit.ErrStalled) { // a server that starts reads it then
+		return nil, adminapi.Fail(http.StatusServiceUnavailable, "It is not in force, because its record was not kept in time: %s. The record may become durable later, and is then in force after the next start. Look at the log before you try again.", err)
+	}
 	if err != nil {
 		return nil, adminapi.Fail(http.StatusServiceUnavailable, "It is not in force, because its record was not kept: %s. Try again when the log takes records.", err)
 	}

@@ -210,7 +210,11 @@ func (w *watcher) drill(out http.ResponseWriter, r *http.Request) (any, error) {
 	}
 	defer book.Release()
 	if d.Restored != nil && d.Verdict == decision.Passed {
-		if err := ofLog(r.Context(), book.Log(), d.Restored); err != nil {
+		err := ofLog(r.Context(), book.Log(), d.Restored)
+		if err == nil {
+			err = fresh(book.Log(), d.Restored, time.Now())
+		}
+		if err != nil {
 			return nil, adminapi.Fail(http.StatusConflict, "It is not recorded: %s.", err)
 		}
 	}
@@ -245,6 +249,29 @@ func ofLog(ctx context.Context, log *audit.Log, c *decision.Restored) error {
 	}
 	if root.String() != c.Root {
 		return fmt.Errorf("the tree of the first %d records of this log has another root than the copy", c.Size)
+	}
+	return nil
+}
+
+// delivery is how long a drill may take to be recorded, besides its verification.
+const delivery = 10 * time.Minute
+
+// fresh checks that the log has not gone on without what was restored for longer
+// than the drill allowed: the caller may have compared it with another copy.
+func fresh(log *audit.Log, c *decision.Restored, now time.Time) error {
+	if c.Size >= log.Durable() {
+		return nil
+	}
+	b, err := log.Records().Record(c.Size)
+	if err != nil {
+		return fmt.Errorf("the first record that the copy lacks cannot be read: %w", err)
+	}
+	at, err := records.Appended(b)
+	if err != nil {
+		return err
+	}
+	if age := now.Sub(at); age > c.MaxAge+c.Took+delivery {
+		return fmt.Errorf("this log went on without the copy since %s, and the drill allowed %s", at.UTC().Format(time.RFC3339), c.MaxAge)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package checks
 import (
 	"bytes"
 	"context"
+	"errors"
 	"math"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/audit"
 	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/audit/rollup"
+	"github.com/caddy-soc2/caddy-soc2/controls"
 )
 
 // readDecisions takes up what persons decided, of a log that was opened: nothing
@@ -23,12 +25,12 @@ func (w *watcher) readDecisions(ctx context.Context, log *audit.Log) {
 		return
 	}
 	w.tally.ForgetAccepted()
-	err := eachReview(ctx, log.Records(), func(seq int64, r *audit.Review) { w.tally.Decided(seq, r, true) })
+	err := eachReview(ctx, log.Records(), log.Next(), w.tally)
 	if ctx.Err() != nil {
 		return // the next configuration reads them
 	}
 	if err != nil {
-		caddy.Log().Named("soc2").Warn("not all that persons decided about findings could be read from the log: accepted risks that were not are not in force", zap.Error(err))
+		caddy.Log().Named("soc2").Warn("not all that persons decided about findings could be read from the log: risks that were accepted before what cannot be read are not in force, because that may have withdrawn them", zap.Error(err))
 	}
 	w.decided = log
 }
@@ -36,8 +38,9 @@ func (w *watcher) readDecisions(ctx context.Context, log *audit.Log) {
 // reviews is how the kinds of the records begin that are read.
 const reviews = "review."
 
-// eachReview calls fn for each record review.* of a log, in order.
-func eachReview(ctx context.Context, dir records.Dir, fn func(seq int64, r *audit.Review)) error {
+// eachReview takes up each record review.* of a log that has so many records, in
+// order. What cannot be read may have withdrawn what was accepted before it.
+func eachReview(ctx context.Context, dir records.Dir, size int64, tally *controls.Tally) (failed error) {
 	list, err := dir.Segments()
 	if err != nil {
 		return err
@@ -52,21 +55,29 @@ func eachReview(ctx context.Context, dir records.Dir, fn func(seq int64, r *audi
 			next = list[i+1].First
 		}
 		_, err = dir.Range(ctx, s.First, next, func(seq int64, record []byte) error {
-			if !bytes.HasPrefix(records.Kind(record), []byte(reviews)) {
-				return nil
-			}
-			if r, err := audit.Decode(record); err == nil { // records are verified elsewhere
-				if b, ok := r.Body.(*audit.Review); ok {
-					fn(seq, b)
-				}
-			}
+			takeReview(tally, seq, record)
 			return nil
 		})
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err != nil {
-			return err
+			failed = errors.Join(failed, err)
+			tally.ForgetAcceptedBefore(min(next, size))
 		}
 	}
-	return nil
+	return failed
+}
+
+func takeReview(tally *controls.Tally, seq int64, record []byte) {
+	if !bytes.HasPrefix(records.Kind(record), []byte(reviews)) {
+		return
+	}
+	if r, err := audit.Decode(record); err == nil { // records are verified elsewhere
+		if b, ok := r.Body.(*audit.Review); ok {
+			tally.Decided(seq, b, true)
+		}
+	}
 }
 
 // mostKinds is how many kinds a rollup tells apart.

@@ -6,13 +6,17 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddy-soc2/caddy-soc2/audit"
+	"github.com/caddy-soc2/caddy-soc2/audit/records"
 	"github.com/caddy-soc2/caddy-soc2/controls"
+	"github.com/caddy-soc2/caddy-soc2/evidence/decision"
 	"github.com/caddy-soc2/caddy-soc2/happenings/ledger"
 )
 
@@ -149,6 +153,61 @@ func TestDecisionsAreReadBackFromTheLog(t *testing.T) {
 	}
 	if list := w.tally.Reviews(); len(list) != 1 || list[0].Subject != "AUD-003" {
 		t.Errorf("a triage that was read twice: %+v", list)
+	}
+}
+
+// TestAWithdrawalThatCannotBeReadIsNotOverlooked has a log in which a risk was
+// accepted and withdrawn, and the segment of the withdrawal is damaged.
+func TestAWithdrawalThatCannotBeReadIsNotOverlooked(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	s := newShelf(t, dir)
+	now := time.Now().UTC()
+	risk := func(check string) *audit.Review {
+		return &audit.Review{Time: now, Kind: audit.KindReviewException, Subject: check, Verdict: controls.VerdictAccepted, Owner: "o", Approver: "a", Reason: "r", Until: now.Add(time.Hour)}
+	}
+	before := s.enter(t, risk("UPS-004"))
+	s.requests(t, 1000)
+	lost := s.enter(t, &audit.Review{Time: now, Kind: audit.KindReviewException, Subject: "UPS-004", Verdict: controls.VerdictWithdrawn, Seq: before, Reason: "r"})
+	s.requests(t, 1000)
+	after := s.enter(t, risk("BKP-001"))
+	if err := s.log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	list, err := s.log.Records().Segments()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(list, func(s records.Segment) bool { return s.First > lost }) - 1
+	if i < 1 || list[i].First <= before || list[i+1].First > after {
+		t.Fatalf("the records %d, %d and %d are not in three segments: %+v", before, lost, after, list)
+	}
+	if err := os.Truncate(filepath.Join(dir, filepath.FromSlash(list[i].Path())), 10); err != nil {
+		t.Fatal(err)
+	}
+	tally := controls.NewTally(now)
+	if err := eachReview(t.Context(), s.log.Records(), s.log.Next(), tally); err == nil {
+		t.Error("the damage is not told")
+	}
+	tally.Decided(before, risk("UPS-004"), true) // as by who reads the log back
+	if all := tally.Accepted(now); len(all) != 1 || all[0].Record != after || all[0].State != controls.StateInForce {
+		t.Errorf("in force: %+v", all)
+	}
+}
+
+// TestACopyIsNotNewerThanTheLogSays has a log that went on after the copy.
+func TestACopyIsNotNewerThanTheLogSays(t *testing.T) {
+	s := newShelf(t, filepath.Join(t.TempDir(), "log"))
+	s.requests(t, 10)
+	now := time.Now()
+	copied := &decision.Restored{Size: 5, MaxAge: time.Hour, Took: time.Minute}
+	if err := fresh(s.log, copied, now); err != nil {
+		t.Error(err)
+	}
+	if err := fresh(s.log, copied, now.Add(2*time.Hour)); err == nil || !strings.Contains(err.Error(), "went on without the copy") {
+		t.Errorf("two hours later: %v", err)
+	}
+	if err := fresh(s.log, &decision.Restored{Size: s.log.Durable()}, now.Add(2*time.Hour)); err != nil {
+		t.Errorf("a copy that lacks nothing: %v", err)
 	}
 }
 

@@ -23,6 +23,7 @@ const (
 	backMost     = 100 * 24 * time.Hour // longer than checks look back
 	backTime     = 15 * time.Second     // that it may take
 	backRequests = 50_000               // of the newest
+	backOthers   = 200_000              // of the newest: they are held in memory
 )
 
 // prepare takes up what earlier processes left, once.
@@ -96,6 +97,10 @@ func (w *watcher) readBack(ctx context.Context, dir records.Dir) {
 			all = false
 			return false
 		}
+		if len(p.bodies) >= backOthers {
+			all = false
+			return false
+		}
 		if p.n > 0 && seq >= p.reached {
 			return true // an earlier configuration has looked at it
 		}
@@ -103,7 +108,7 @@ func (w *watcher) readBack(ctx context.Context, dir records.Dir) {
 		return p.look(w.tally, seq, record, horizon)
 	})
 	p.took += time.Since(now)
-	if ctx.Err() != nil && !all {
+	if ctx.Err() != nil && !all && len(p.bodies) < backOthers {
 		return // the next configuration goes on
 	}
 	if err != nil {
