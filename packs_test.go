@@ -130,7 +130,7 @@ func TestAReloadEndsNoPack(t *testing.T) {
 	for range 5 {
 		ids = append(ids, o.order())
 	}
-	o.load("two") // while they wait
+	o.load("two")            // while they wait
 	for i, id := range ids { // each has the records of the orders before
 		if j := o.over(id); j.State != jobs.Done || j.Size <= int64(i) {
 			t.Fatalf("%+v", j)
