@@ -2,6 +2,7 @@ package packer
 
 import (
 	"bytes"
+	"compress/gzip"
 	_ "embed"
 	"fmt"
 	"sync"
@@ -11,12 +12,16 @@ import (
 	"github.com/caddy-soc2/caddy-soc2/evidence/pack"
 )
 
-//go:embed schema/oscal-complete-1.2.2.json
+//go:embed schema/oscal-complete-1.2.2.json.gz
 var oscalSchema []byte
 
 // oscalValidator is the official schema.
 var oscalValidator = sync.OnceValues(func() (*jsonschema.Schema, error) {
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(oscalSchema))
+	text, err := gzip.NewReader(bytes.NewReader(oscalSchema))
+	if err != nil {
+		return nil, err
+	}
+	doc, err := jsonschema.UnmarshalJSON(text)
 	if err != nil {
 		return nil, err
 	}
