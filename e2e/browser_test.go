@@ -30,6 +30,13 @@ type visit struct {
 // browse opens pages in headless Chromium.
 func browse(t *testing.T, dir string, visits []visit) []browsed {
 	t.Helper()
+	return inBrowser[browsed](t, dir, "browse.mjs", visits)
+}
+
+// inBrowser runs a script of the graders, which visits pages in headless Chromium
+// and says one thing R of each.
+func inBrowser[R, V any](t *testing.T, dir, script string, visits []V) []R {
+	t.Helper()
 	chromium, err := exec.LookPath("chromium")
 	if err != nil {
 		needs(t, "chromium")
@@ -40,7 +47,7 @@ func browse(t *testing.T, dir string, visits []visit) []browsed {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", "browse.mjs", chromium)
+	cmd := exec.CommandContext(ctx, "node", script, chromium)
 	cmd.Dir, cmd.Stdin = dir, bytes.NewReader(in)
 	home, err := os.MkdirTemp("", "soc2-") // of the browser's profile; the path of a socket in it has to be short
 	if err != nil {
@@ -54,7 +61,7 @@ func browse(t *testing.T, dir string, visits []visit) []browsed {
 	if err != nil {
 		t.Fatalf("the browser: %v\n%s%s", err, out, &stderr)
 	}
-	var results []browsed
+	var results []R
 	if err := json.Unmarshal(out, &results); err != nil || len(results) != len(visits) {
 		t.Fatalf("the browser says %s (%v)", out, err)
 	}

@@ -1,22 +1,17 @@
 package e2e_test
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
 	"fmt"
 	"html"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/caddy-soc2/caddy-soc2/evidence/pack"
@@ -39,36 +34,7 @@ type showing struct {
 // show opens pages in headless Chromium.
 func show(t *testing.T, visits []showing) []shown {
 	t.Helper()
-	dir := graders(t)
-	chromium, err := exec.LookPath("chromium")
-	if err != nil {
-		needs(t, "chromium")
-	}
-	in, err := json.Marshal(visits)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", "inert.mjs", chromium)
-	cmd.Dir, cmd.Stdin = dir, bytes.NewReader(in)
-	home, err := os.MkdirTemp("", "soc2-") // of the browser's profile; the path of a socket in it has to be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = os.RemoveAll(home) }()
-	cmd.Env = append(os.Environ(), "HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home, "TMPDIR="+home)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("the browser: %v\n%s%.2000s", err, &stderr, out)
-	}
-	var results []shown
-	if err := json.Unmarshal(out, &results); err != nil || len(results) != len(visits) {
-		t.Fatalf("the browser says %.2000s (%v)", out, err)
-	}
-	return results
+	return inBrowser[shown](t, graders(t), "inert.mjs", visits)
 }
 
 // pagesOf makes the pages of a log.
